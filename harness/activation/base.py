@@ -1,0 +1,126 @@
+"""How the sockets reach the container: what every activation is given, and what it gives back."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from harness.deadline import Deadline, wait_until
+from harness.errors import UnitFailed
+from harness.session.session import Session
+from harness.transports import Endpoint, Listener, Transport
+
+#: Longest wait for systemd to start or stop what costs no container, in seconds.
+UNIT_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A container to activate: an image in the session's store and the sockets it is to be given."""
+
+    #: Names the units and the container.
+    name: str
+    #: The image as podman knows it in the session.
+    image: str
+    #: The sockets at addresses of the session, in the contract's order.
+    listeners: tuple[Listener, ...]
+    #: What the container runs instead of the image's own CMD.
+    command: tuple[str, ...] = ()
+    #: Longest stop of the service, in seconds.
+    stop_s: float = 10.0
+
+    @property
+    def endpoints(self) -> dict[Transport, Endpoint]:
+        """Where clients find each transport."""
+        return {endpoint.transport: endpoint for listener in self.listeners for endpoint in listener.endpoints}
+
+    def podman_run(self, *options: str) -> tuple[str, ...]:
+        """Return a `podman run` of the container: no network, no pull, removed at its end."""
+        common = ("--rm", "--replace", "--network=none", "--pull=never")
+        return ("/usr/bin/podman", "run", f"--name={self.name}", *common, *options, self.image, *self.command)
+
+
+class Activated(abc.ABC):
+    """A workload whose sockets systemd holds; the first client wakes its container."""
+
+    def __init__(self, session: Session, workload: Workload) -> None:
+        self.session = session
+        self.workload = workload
+
+    @property
+    @abc.abstractmethod
+    def files(self) -> Mapping[str, str]:
+        """Name -> text of the unit files, or of what stands for them."""
+
+    @property
+    @abc.abstractmethod
+    def services(self) -> tuple[str, ...]:
+        """The service units that a client may wake."""
+
+    @property
+    @abc.abstractmethod
+    def sockets(self) -> tuple[str, ...]:
+        """The socket units that systemd listens with; empty where the launcher listens itself."""
+
+    @abc.abstractmethod
+    def service_of(self, transport: Transport) -> str:
+        """Return the service unit that a client of `transport` wakes."""
+
+    @abc.abstractmethod
+    def awake(self, transport: Transport) -> bool:
+        """Whether the container behind `transport` has been started."""
+
+    @abc.abstractmethod
+    def rearm(self, deadline: Deadline) -> None:
+        """Stop what runs, so that the next client is the first one again."""
+
+    def wait_awake(self, transport: Transport, deadline: Deadline) -> None:
+        """Wait until the service behind `transport` is up; raise UnitFailed as soon as it has failed."""
+        unit = self.service_of(transport)
+
+        def look() -> dict[str, str]:
+            state = self.session.manager.state(unit)
+            if state["ActiveState"] == "failed":
+                raise UnitFailed(unit, state, evidence=self.evidence())
+            return state
+
+        wait_until(look, lambda state: state["ActiveState"] == "active", deadline, f"the unit '{unit}' to be active")
+
+    def evidence(self) -> dict[str, str]:
+        """Return title -> text of what the units say, for an error."""
+        manager = self.session.manager
+        states = "\n".join(f"{unit}: {manager.state(unit)}" for unit in (*self.sockets, *self.services))
+        outputs = {f"output of {unit}": self.session.output(unit) for unit in self.services}
+        return {"units": states, **outputs, "systemd --user": self.session.manager_log()}
+
+
+class Activation(abc.ABC):
+    """A way to activate; one module of this package each, found by its name."""
+
+    name: str
+
+    @abc.abstractmethod
+    def activate(self, session: Session, workload: Workload) -> contextlib.AbstractContextManager[Activated]:
+        """Let systemd listen for `workload`, and take everything away again at the end of the context."""
+
+
+@contextlib.contextmanager
+def clean_up(session: Session, *containers: str) -> Iterator[None]:
+    """Remove containers and forget failures at the end of the context, whatever happened in it."""
+    try:
+        yield
+    finally:
+        session.run(["podman", "rm", "--force", "--ignore", "--time=0", *containers], check=False)
+        session.manager.reset_failed()
+
+
+def quote(argument: str) -> str:
+    """Return one argument for a line such as ExecStart=, see "Quoting" in systemd.syntax(7).
+
+    `%` and `$` are doubled, since systemd expands specifiers and variables in such lines.
+    """
+    text = argument.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%").replace("$", "$$")
+    plain = text and not any(character in text for character in " \t'\";\\")
+    return text if plain else f'"{text}"'

@@ -1,0 +1,150 @@
+"""systemd-socket-activate(1): a program that listens, and becomes `podman run` when the first client comes.
+
+It can't mix streams and datagrams, so a workload with both gets two, each with a container of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
+from harness.deadline import Deadline, wait_until
+from harness.errors import UnitFailed
+from harness.session.session import Session
+from harness.transports import Directive, Transport
+
+_PROGRAM = "/usr/bin/systemd-socket-activate"
+
+#: The launcher hands on only TERM, PATH, USER and HOME; podman needs this one too.
+_PASSED_ON = "--setenv=XDG_RUNTIME_DIR"
+
+
+def split(workload: Workload) -> dict[Directive, Workload]:
+    """Return the part of a workload that each launcher gets."""
+    parts = {}
+    for directive in Directive:
+        listeners = tuple(listener for listener in workload.listeners if listener.directive is directive)
+        if listeners:
+            ending = directive.removeprefix("Listen").lower()
+            parts[directive] = replace(workload, name=f"{workload.name}-{ending}", listeners=listeners)
+    return parts
+
+
+def command(directive: Directive, part: Workload) -> tuple[str, ...]:
+    """Return the command line of one launcher."""
+    kind = ("--datagram",) if directive is Directive.DATAGRAM else ()
+    listen = (f"--listen={listener.address}" for listener in part.listeners)
+    return (_PROGRAM, *kind, *listen, _PASSED_ON, *part.podman_run())
+
+
+class Launched(Activated):
+    """One launcher per kind of socket, each in a transient service of the session, so that systemd keeps its state."""
+
+    def __init__(self, session: Session, workload: Workload) -> None:
+        super().__init__(session, workload)
+        self._parts = split(workload)
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Name of the transient service -> its command line."""
+        return {f"{part.name}.command": f"{shlex.join(command(kind, part))}\n" for kind, part in self._parts.items()}
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """A transient service per launcher."""
+        return tuple(f"{part.name}.service" for part in self._parts.values())
+
+    @property
+    def sockets(self) -> tuple[str, ...]:
+        """None: the launcher itself listens."""
+        return ()
+
+    def service_of(self, transport: Transport) -> str:
+        """Return the service of the launcher that listens for `transport`."""
+        directive = self.workload.endpoints[transport].row.directive
+        return f"{self._parts[directive].name}.service"
+
+    def awake(self, transport: Transport) -> bool:
+        """Whether the launcher has become podman: it executes it in its own process."""
+        pid = self.session.manager.properties(self.service_of(transport))["MainPID"]
+        if pid == 0:
+            return False
+        name = self.session.outside(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+        return name.decode() != _PROGRAM
+
+    def listen(self) -> None:
+        """Start every launcher and wait until it has said of each socket that it listens."""
+        for directive, part in self._parts.items():
+            unit = f"{part.name}.service"
+            heard_before = self._listening(unit)
+            arguments = command(directive, part)
+            self.session.manager.start_transient(
+                unit,
+                [
+                    ("Description", ("s", f"launcher for {part.name}")),
+                    ("Type", ("s", "exec")),
+                    # Only podman gets SIGTERM, as from a shell; it passes it on to the container and waits for it.
+                    ("KillMode", ("s", "mixed")),
+                    ("TimeoutStopUSec", ("t", int(self.workload.stop_s * 1_000_000))),
+                    ("ExecStart", ("a(sasb)", [(_PROGRAM, list(arguments), False)])),
+                ],
+                Deadline.after(UNIT_LIMIT_S),
+            )
+            wanted = heard_before + len(part.listeners)
+            wait_until(
+                lambda unit=unit: self._heard(unit),  # type: ignore[misc]
+                lambda heard, wanted=wanted: heard >= wanted,  # type: ignore[misc]
+                Deadline.after(UNIT_LIMIT_S),
+                f"the launcher '{unit}' to listen on {wanted} sockets",
+            )
+
+    def rearm(self, deadline: Deadline) -> None:
+        """Stop the launchers, now podman, and start them anew: a launcher serves once."""
+        self._stop(deadline)
+        self.listen()
+
+    def remove(self) -> None:
+        """Stop the launchers; a transient service goes with its process."""
+        self._stop(Deadline.after(UNIT_LIMIT_S + self.workload.stop_s))
+
+    def _stop(self, deadline: Deadline) -> None:
+        for unit in self.services:
+            with contextlib.suppress(UnitFailed):
+                self.session.manager.stop(unit, deadline)
+        self.session.manager.reset_failed()
+
+    def _heard(self, unit: str) -> int:
+        state = self.session.manager.state(unit)
+        if state["ActiveState"] in ("failed", "inactive"):
+            raise UnitFailed(unit, state, evidence=self.evidence())
+        return self._listening(unit)
+
+    def _listening(self, unit: str) -> int:
+        """Return on how many sockets the launcher has said to listen, over all its starts."""
+        return self.session.output(unit).count("Listening on ")
+
+
+class LauncherActivation(Activation):
+    """`systemd-socket-activate`."""
+
+    name = "launcher"
+
+    @contextlib.contextmanager
+    def activate(self, session: Session, workload: Workload) -> Iterator[Launched]:
+        """Start the launchers; stop them at the end."""
+        launched = Launched(session, workload)
+        names = [unit.removesuffix(".service") for unit in launched.services]
+        with clean_up(session, *names):
+            try:
+                for unit in launched.services:
+                    session.capture(unit)
+                launched.listen()
+                yield launched
+            finally:
+                launched.remove()
+
+
+ACTIVATION = LauncherActivation()

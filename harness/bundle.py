@@ -1,0 +1,95 @@
+"""The failure bundle: everything that a person needs who was not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.service import Service
+from harness.session.session import Session
+
+
+def folder_for(artifacts: Path, test: str) -> Path:
+    """Return the folder of a test's bundle; `test` is its node id."""
+    return artifacts / re.sub(r"[^A-Za-z0-9_.-]+", "-", test).strip("-")[-150:]
+
+
+def write(folder: Path, session: Session, service: Service | None) -> list[str]:
+    """Write what can be found out now, and return the names of the files; what can't be is said in its file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, text in _files(session, service):
+        with contextlib.suppress(OSError):
+            (folder / name).write_text(text, encoding="utf-8")
+            written.append(name)
+    return written
+
+
+def _files(session: Session, service: Service | None) -> Iterator[tuple[str, str]]:
+    yield "enter.txt", f"{' '.join(session.prefix)} /bin/sh\n"
+    yield "manager.log", session.manager_log()
+    yield "processes.txt", processes(session)
+    yield "sockets.txt", _said(session, "ss", "--all", "--numeric", "--processes", "--extended")
+    if service is None:
+        return
+    units = (*service.activated.sockets, *service.activated.services)
+    yield "units.txt", _said(session, "systemctl", "--user", "show", *units)
+    yield "containers.json", _said(session, "podman", "inspect", *_containers(service))
+    yield "reproduce.txt", "".join(f"{reply.reproducer}\n" for reply in service.replies)
+    yield "replies.txt", "".join(f"{reply}\n" for reply in service.replies)
+    for name, text in service.activated.files.items():
+        yield name, text
+    for unit in service.activated.services:
+        yield f"{unit}.output.txt", session.output(unit)
+
+
+def _containers(service: Service) -> list[str]:
+    return [unit.removesuffix(".service") for unit in service.activated.services]
+
+
+def _said(session: Session, *command: str) -> str:
+    """Return what a program prints in the session, or why it could not."""
+    try:
+        done = session.run(command, timeout_s=10, check=False)
+    except HarnessError as error:
+        return str(error)
+    return done.text + done.stderr.decode(errors="replace")
+
+
+def processes(session: Session) -> str:
+    """Return the session's process tree, each process with its descriptors, as `ps` and `lsof` would show it."""
+    found = {}
+    for file in session.cgroup.rglob("cgroup.procs"):
+        with contextlib.suppress(OSError):
+            for pid in file.read_text(encoding="ascii").split():
+                with contextlib.suppress(OSError):
+                    found[int(pid)] = _process(int(pid))
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _text) in found.items():
+        children.setdefault(parent if parent in found else 0, []).append(pid)
+    return "".join(_tree(0, -1, children, found))
+
+
+def _process(pid: int) -> tuple[int, str]:
+    """Return a process's parent and its description."""
+    folder = Path("/proc", str(pid))
+    parent = int((folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    descriptors = []
+    for link in sorted((folder / "fd").iterdir(), key=lambda link: int(link.name)):
+        with contextlib.suppress(OSError):
+            descriptors.append(f"{link.name}={os.readlink(link)}")
+    return parent, f"{pid} {command or '(kernel or zombie)'}  [{', '.join(descriptors)}]"
+
+
+def _tree(
+    pid: int, depth: int, children: dict[int, list[int]], found: dict[int, tuple[int, str]]
+) -> Iterator[str]:
+    if pid:
+        yield f"{'  ' * depth}{found[pid][1]}\n"
+    for child in sorted(children.get(pid, [])):
+        yield from _tree(child, depth + 1, children, found)

@@ -1,0 +1,211 @@
+"""What this machine can do: one table, probed lazily; it backs `doctor`, pytest's header and `requires(...)` marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from harness import capability_probes as probes
+from harness.capability_probes import Found, Machine, Probe
+from harness.errors import CapabilityMissing, UsageError
+
+#: Probes that run at the same time; nearly all of their time is a child's start.
+_PROBES_AT_ONCE = 4
+
+_SETUP = "python3 -m harness setup"
+
+
+def _package(name: str) -> str:
+    return f"install the package '{name}', where the distribution has it"
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One thing that this machine can do, or can't."""
+
+    name: str
+    present: bool
+    #: Version or mode, empty where there is none.
+    version: str
+    #: What was seen: where it is, or why it is not there.
+    detail: str
+    #: What the harness can do with it.
+    enables: str
+    #: How to get it.
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One capability that the harness knows."""
+
+    name: str
+    enables: str
+    remedy: str
+    probe: Probe
+
+
+#: Every capability, in the order in which `doctor` shows them.
+TABLE: tuple[Row, ...] = (
+    Row("python", "the harness itself", "install Python 3.11 or newer", probes.python),
+    Row("systemd", "sessions: their own 'systemd --user'", _SETUP, probes.systemd),
+    Row("systemd_socket_activate", "the activation 'launcher'", _SETUP, probes.program("systemd-socket-activate")),
+    Row(
+        "cgroup_v2",
+        "sessions: a cgroup of their own, and their end",
+        "as root: mount -t cgroup2 cgroup2 /sys/fs/cgroup, writable; as a user: log in to a systemd machine",
+        probes.cgroup_v2,
+    ),
+    Row("user_manager", "sessions of an ordinary user", "log in by console or ssh", probes.user_manager),
+    Row(
+        "namespaces",
+        "isolated sessions, made by root",
+        "run on a machine, or in a container that may mount and unshare (podman run --privileged)",
+        probes.namespaces,
+    ),
+    Row("dbus", "sessions: the message bus that Podman asks for cgroups", _SETUP, probes.dbus),
+    Row("podman", "containers", _SETUP, probes.program("podman")),
+    Row(
+        "rootless_podman",
+        "containers of an unprivileged account",
+        f"{_SETUP}; in a container also allow user namespaces (podman run --privileged)",
+        probes.rootless_podman,
+    ),
+    Row("subids", "containers of an unprivileged account", "see subuid(5)", probes.subids),
+    Row(
+        "storage_overlay",
+        "starting a container in 0.1 s instead of 6 s",
+        "boot a kernel from 6.6, with the overlay file system",
+        probes.storage_overlay,
+    ),
+    Row("crun", "containers: the runtime", _SETUP, probes.program("crun")),
+    Row("runc", "containers: the other runtime", _package("runc"), probes.program("runc")),
+    Row("conmon", "containers", _SETUP, probes.program("conmon", "/usr/libexec/podman/conmon")),
+    Row(
+        "catatonit",
+        "containers with an init (--init)",
+        _SETUP,
+        probes.program("catatonit", "/usr/libexec/podman/catatonit"),
+    ),
+    Row("socat", "the probe 'socat'", _SETUP, probes.program("socat", flag="-V")),
+    Row("curl", "the probe 'curl'", _SETUP, probes.program("curl")),
+    Row(
+        "mmdebstrap",
+        "a Debian base image where no registry answers",
+        _package("mmdebstrap"),
+        probes.program("mmdebstrap"),
+    ),
+    Row("ipv6_loopback", "the transports tcp6 and udp6", "boot without ipv6.disable=1", probes.ipv6_loopback),
+    Row(
+        "vsock_loopback",
+        "the transport vsock",
+        "modprobe vsock_loopback; a kernel without that module needs a guest",
+        probes.vsock_loopback,
+    ),
+    Row("slirp4netns", "containers with a network", _package("slirp4netns"), probes.program("slirp4netns")),
+    Row("pasta", "containers with a network, Podman 5's own way", _package("passt"), probes.program("pasta")),
+    Row("quadlet", "the activation 'quadlet'", "install Podman 4.4 or newer", probes.quadlet),
+    Row(
+        "uml",
+        "a guest kernel without root and KVM",
+        _package("user-mode-linux"),
+        probes.program("linux.uml", "linux"),
+    ),
+    Row("kvm", "a fast guest kernel, if it boots", "load kvm_intel or kvm_amd, and be allowed to open it", probes.kvm),
+    Row("selinux", "checks of SELinux labels", "run on a machine with SELinux, such as Fedora", probes.selinux),
+)
+
+#: What the suites can't run without; of each group one is enough.
+NEEDED: tuple[tuple[str, ...], ...] = (
+    ("python",),
+    ("systemd",),
+    ("systemd_socket_activate",),
+    ("cgroup_v2",),
+    ("user_manager",),
+    ("namespaces",),
+    ("dbus",),
+    ("podman",),
+    ("rootless_podman",),
+    ("subids",),
+    ("storage_overlay",),
+    ("crun", "runc"),
+    ("conmon",),
+    ("socat",),
+    ("curl",),
+)
+
+#: What some tests of the suites ask for beyond that: the transports.
+ASKED_FOR = ("ipv6_loopback", "vsock_loopback")
+
+
+class Capabilities:
+    """The capabilities of one machine; each is probed when it is first asked for, then remembered."""
+
+    def __init__(self, machine: Machine | None = None) -> None:
+        self._machine = machine or Machine()
+        self._rows = {row.name: row for row in TABLE}
+        self._known: dict[str, Capability] = {}
+
+    def get(self, name: str) -> Capability:
+        """Return one capability by its name."""
+        if name not in self._rows:
+            raise UsageError(
+                f"There is no capability '{name}'.", remedy=f"Use one of: {', '.join(sorted(self._rows))}."
+            )
+        if name not in self._known:
+            self._known[name] = self._probe(self._rows[name])
+        return self._known[name]
+
+    def has(self, name: str) -> bool:
+        """Tell whether the machine has a capability."""
+        return self.get(name).present
+
+    def require(self, *names: str) -> None:
+        """Raise CapabilityMissing for the first of `names` that the machine lacks."""
+        for name in names:
+            capability = self.get(name)
+            if not capability.present:
+                raise CapabilityMissing(name, capability.detail, capability.remedy)
+
+    def all(self) -> tuple[Capability, ...]:
+        """Return every capability, in the table's order."""
+        return self._several(self._rows)
+
+    def lacking(self) -> tuple[tuple[str, ...], ...]:
+        """Return the groups of NEEDED of which the machine has none; empty where the suites can run."""
+        self._several(name for group in NEEDED for name in group)
+        return tuple(group for group in NEEDED if not any(self.has(name) for name in group))
+
+    def header(self) -> list[str]:
+        """Return the lines for pytest's header: versions, and what the suites would need and is missing."""
+        lacking = [" or ".join(group) for group in self.lacking()]
+        self._several((*ASKED_FOR, "python"))
+        lacking += [name for name in ASKED_FOR if not self.has(name)]
+        runtime = next((name for name in ("crun", "runc") if self.has(name)), "")
+        versions = [f"kernel {self._machine.kernel()}", "python", "systemd", "podman", runtime or "no runtime"]
+        line = ", ".join(self._versioned(text) for text in versions)
+        rows = [f"harness: {line}"]
+        if lacking:
+            rows.append(f"harness: missing here: {', '.join(lacking)} (see 'python3 -m harness doctor')")
+        return rows
+
+    def _versioned(self, text: str) -> str:
+        """Return a capability's name and version; any other text as it is."""
+        if text not in self._rows:
+            return text
+        capability = self.get(text)
+        return f"{text} {capability.version}".rstrip() if capability.present else f"no {text}"
+
+    def _several(self, names: Iterable[str]) -> tuple[Capability, ...]:
+        """Return several capabilities, probing at the same time those that are not known."""
+        wanted = list(names)
+        with ThreadPoolExecutor(_PROBES_AT_ONCE) as pool:
+            return tuple(pool.map(self.get, wanted))
+
+    def _probe(self, row: Row) -> Capability:
+        try:
+            found = row.probe(self._machine)
+        except OSError as error:  # a folder that may not be read, say: no reason to end the whole run
+            found = Found(False, "", f"could not be found out: {error}")
+        return Capability(row.name, found.present, found.version, found.detail, row.enables, found.remedy or row.remedy)

@@ -1,0 +1,463 @@
+"""How each capability is found out on this machine; `harness.capabilities` holds the table that names them.
+
+A probe takes the `Machine` and returns what it `Found`. It does the thing itself where that is cheap and leaves no
+trace (binds, connects, unshares); it never trusts the mere presence of a device file.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import re
+import select
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import command
+from harness.command import SYSTEM_PATH, Completed
+from harness.errors import CommandError
+from harness.session import account
+from harness.session.account import Account
+
+#: Time limit of one program that a probe runs, in seconds; `--version` takes 0.3 s at most where all is well.
+PROGRAM_LIMIT_S = 5.0
+
+#: Time limit of a connection over loopback, in seconds; one that works takes well under a millisecond.
+LOOPBACK_LIMIT_S = 0.3
+
+#: VMADDR_CID_LOCAL of vsock(7), which Python 3.11 does not name. No probe connects to any other CID: that is a machine.
+VSOCK_LOCAL = 1
+
+#: Subordinate ids that a container needs: 65536, as useradd(8) gives by default.
+SUBIDS_NEEDED = 65536
+
+#: KVM_GET_API_VERSION, see Documentation/virt/kvm/api.rst of the kernel.
+_KVM_GET_API_VERSION = 0xAE00
+
+#: Oldest kernels with overlay mounts in a user namespace that Podman takes (containers-storage.conf(5)).
+_OVERLAY_KERNEL = (5, 13)
+
+#: Oldest Python that the harness runs on.
+_PYTHON = (3, 11)
+
+_VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)*(?:[-~^][\w.~^+-]*)?")
+
+
+def _caller() -> Account:
+    """Return the caller's account; its number for a name where passwd has none, as in many CI containers."""
+    try:
+        return account.current()
+    except KeyError:
+        uid = os.getuid()
+        return Account(str(uid), uid, os.getgid(), "/", os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{uid}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine that probes look at: this one, unless a test says otherwise."""
+
+    #: Folder below which the machine's files are.
+    root: Path = Path("/")
+    #: Who would run the suites.
+    account: Account = field(default_factory=_caller)
+    #: Runs a program, as `harness.command.run` does.
+    run: Callable[..., Completed] = command.run
+
+    def file(self, path: str) -> Path:
+        """Return where the machine's absolute `path` is."""
+        return self.root / path.lstrip("/")
+
+    def read(self, path: str) -> str | None:
+        """Return the text of a small file without white space around it, None where it can't be read."""
+        try:
+            return self.file(path).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return None
+
+    def program(self, *names: str) -> str | None:
+        """Return the path of the first program there is; a name with a slash is looked for as that file only."""
+        folders = os.pathsep.join(os.fspath(self.file(folder)) for folder in SYSTEM_PATH.split(os.pathsep))
+        for name in names:
+            found = shutil.which(self.file(name) if "/" in name else name, path=folders)
+            if found:
+                return os.fspath(found)
+        return None
+
+    def first(self, *paths: str) -> Path | None:
+        """Return the first of the machine's files that exists."""
+        return next((file for file in map(self.file, paths) if file.exists()), None)
+
+    def kernel(self) -> str:
+        """Return the kernel's release."""
+        return self.read("/proc/sys/kernel/osrelease") or platform.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a probe found."""
+
+    present: bool
+    version: str
+    detail: str
+    #: The way out for this very finding, where it is another than the table's.
+    remedy: str = ""
+
+
+Probe = Callable[[Machine], Found]
+
+
+def _missing(detail: str, remedy: str = "") -> Found:
+    return Found(False, "", detail, remedy)
+
+
+def _why(error: OSError) -> str:
+    """Return the name and the text of an error number."""
+    name = errno.errorcode.get(error.errno or 0, "error")
+    return f"{name}, {os.strerror(error.errno or 0)}"
+
+
+def _attempt(machine: Machine, argv: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Run a short program; return its output and "", or its output and why it failed."""
+    try:
+        ended = machine.run(argv, timeout_s=PROGRAM_LIMIT_S, env=env, check=False)
+    except CommandError as error:
+        return "", error.sentence
+    if ended.status == 0:
+        return ended.text, ""
+    said = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return ended.text, f"'{argv[0]}' ended with status {ended.status}" + (f": {said}" if said else "")
+
+
+def version_in(text: str) -> str:
+    """Return the first thing in a program's `--version` that looks like a version."""
+    match = _VERSION.search(text)
+    return match.group() if match else ""
+
+
+def program(*names: str, flag: str = "--version") -> Probe:
+    """Return the probe for a program that is there when it can tell its version."""
+
+    def probe(machine: Machine) -> Found:
+        path = machine.program(*names)
+        if path is None:
+            return _missing(f"there is no program '{names[0]}'")
+        output, problem = _attempt(machine, [path, flag])
+        if problem:
+            return _missing(problem)
+        return Found(True, version_in(output), path)
+
+    return probe
+
+
+def systemd(machine: Machine) -> Found:
+    """Find the program that `systemd --user` is; it is in no folder of PATH, see systemd(1)."""
+    return program("/usr/lib/systemd/systemd", "/lib/systemd/systemd")(machine)
+
+
+def dbus(machine: Machine) -> Found:
+    """Find a message bus and the user unit that starts it."""
+    bus = program("dbus-daemon", "dbus-broker")(machine)
+    folders = ("/usr/lib/systemd/user", "/lib/systemd/user", "/etc/systemd/user")
+    if bus.present and machine.first(*(f"{folder}/dbus.socket" for folder in folders)) is None:
+        return Found(False, bus.version, "there is no user unit 'dbus.socket'")
+    return bus
+
+
+def quadlet(machine: Machine) -> Found:
+    """Find Podman's generator of user units, see podman-systemd.unit(5)."""
+    folders = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", "/lib/systemd")
+    names = [f"{folder}/user-generators/podman-user-generator" for folder in folders]
+    if machine.program(*names) is None:
+        return _missing("there is no user generator 'podman-user-generator'")
+    return program(*names, flag="-version")(machine)
+
+
+def python(_machine: Machine) -> Found:
+    """Find the Python that runs this."""
+    return Found(sys.version_info >= _PYTHON, platform.python_version(), sys.executable)
+
+
+def cgroup2_folders(machine: Machine) -> tuple[Path, ...]:
+    """Return where cgroup2 is mounted; on a hybrid machine that is /sys/fs/cgroup/unified."""
+    rows = [line.split() for line in (machine.read("/proc/self/mounts") or "").splitlines()]
+    return tuple(machine.file(row[1]) for row in rows if len(row) > 2 and row[2] == "cgroup2")
+
+
+def cgroup_v2(machine: Machine) -> Found:
+    """Find a cgroup v2 tree to make a session's cgroup in."""
+    mounted = cgroup2_folders(machine)
+    if not mounted:
+        return _missing("no cgroup2 file system is mounted")
+    if not machine.account.root:
+        return _delegated_cgroup(machine, mounted[0])
+    for folder in mounted:
+        if os.access(folder, os.W_OK):
+            return Found(True, _hierarchy(machine), _controllers(folder))
+    return _missing(f"'{mounted[0]}' is read-only")
+
+
+def _hierarchy(machine: Machine) -> str:
+    """Tell systemd's two kinds of set-up apart: in a hybrid one the controllers are in cgroup v1 trees."""
+    kinds = {line.split()[2] for line in (machine.read("/proc/self/mounts") or "").splitlines()}
+    return "hybrid" if "cgroup" in kinds else "unified"
+
+
+def _delegated_cgroup(machine: Machine, mounted: Path) -> Found:
+    properties, problem = _user_manager(machine)
+    if problem:
+        return _missing(f"no 'systemd --user' can delegate a cgroup: {problem}")
+    folder = mounted / properties.get("ControlGroup", "").lstrip("/")
+    try:
+        owner = folder.stat().st_uid
+    except OSError as error:
+        return _missing(f"the cgroup of 'systemd --user', '{folder}': {_why(error)}")
+    if owner != machine.account.uid:
+        return _missing(f"the cgroup of 'systemd --user', '{folder}', belongs to uid {owner}")
+    return Found(True, "delegated", _controllers(folder))
+
+
+def _controllers(folder: Path) -> str:
+    names = ""
+    with suppress(OSError):
+        names = (folder / "cgroup.controllers").read_text(encoding="ascii").strip()
+    return f"{folder}, controllers: {names or 'none'}"
+
+
+def _user_manager(machine: Machine) -> tuple[dict[str, str], str]:
+    """Ask the caller's own `systemd --user` for its properties; return them and "", or why there are none."""
+    systemctl = machine.program("systemctl")
+    if systemctl is None:
+        return {}, "there is no program 'systemctl'"
+    env = {**command.base_environment(), "XDG_RUNTIME_DIR": machine.account.runtime_dir}
+    output, problem = _attempt(machine, [systemctl, "--user", "show", "--property=Version,ControlGroup"], env)
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line), problem
+
+
+def user_manager(machine: Machine) -> Found:
+    """Reach the `systemd --user` of the caller's login session."""
+    if machine.account.root:
+        return Found(True, "", "the session brings its own")
+    properties, problem = _user_manager(machine)
+    if problem:
+        name, uid = machine.account.name, machine.account.uid
+        remedy = (
+            f"log in as '{name}' by console or ssh (su and sudo start no user manager), or "
+            f"'sudo loginctl enable-linger {name}' and set XDG_RUNTIME_DIR=/run/user/{uid}, or run as root"
+        )
+        return _missing(problem, remedy)
+    return Found(True, version_in(properties.get("Version", "")), machine.account.runtime_dir)
+
+
+def namespaces(machine: Machine) -> Found:
+    """Make, for a moment, the namespaces that a root session lives in; mounting /proc is what containers forbid."""
+    if not machine.account.root:
+        return Found(True, "", "not needed: the session is a delegated scope")
+    unshare = machine.program("unshare")
+    if unshare is None:
+        return _missing("there is no program 'unshare'")
+    flags = ("--mount", "--net", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child", "--mount-proc")
+    _output, problem = _attempt(machine, [unshare, *flags, "true"])
+    return _missing(problem) if problem else Found(True, "", "mount, net, ipc, pid, cgroup")
+
+
+def rootless_podman(machine: Machine) -> Found:
+    """Find whether an unprivileged account may make user namespaces and map its subordinate ids into them."""
+    forbidden = _userns_forbidden(machine)
+    if forbidden:
+        setting, value, wanted = forbidden
+        return _missing(f"{setting} is {value}", f"sudo sysctl --write {setting}={wanted}")
+    for name in ("newuidmap", "newgidmap"):
+        path = machine.program(name)
+        if path is None:
+            return _missing(f"there is no program '{name}'")
+        if not _privileged(Path(path)):
+            return _missing(f"'{path}' is neither set-user-ID nor has file capabilities", f"sudo chmod u+s {path}")
+    if "NoNewPrivs:\t1" in (machine.read("/proc/self/status") or ""):
+        return _missing("'no_new_privs' is set, so set-user-ID programs such as 'newuidmap' have no effect")
+    problem = _userns_refused(machine)
+    return _missing(problem) if problem else Found(True, "", "user namespaces, newuidmap, newgidmap")
+
+
+def _userns_forbidden(machine: Machine) -> tuple[str, str, str] | None:
+    """Return the first setting that forbids user namespaces, its value and the one that allows them.
+
+    Only some kernels have the second (Debian's) and the third (Ubuntu's, from which a profile of Podman's exempts it).
+    """
+    if machine.read("/proc/sys/user/max_user_namespaces") == "0":
+        return "user.max_user_namespaces", "0", "15000"
+    if machine.read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        return "kernel.unprivileged_userns_clone", "0", "1"
+    exempt = machine.first("/etc/apparmor.d/podman")
+    if machine.read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" and exempt is None:
+        return "kernel.apparmor_restrict_unprivileged_userns", "1", "0"
+    return None
+
+
+def _userns_refused(machine: Machine) -> str:
+    """Make a user namespace for a moment as an unprivileged account; return why the kernel refused, or ""."""
+    unshare, setpriv = machine.program("unshare"), machine.program("setpriv")
+    if unshare is None or setpriv is None:
+        return "there is no program 'unshare' or 'setpriv'"
+    uid = account.throwaway().uid
+    as_account = [setpriv, f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if machine.account.root else []
+    return _attempt(machine, [*as_account, unshare, "--user", "true"])[1]
+
+
+def _privileged(path: Path) -> bool:
+    """Tell whether a program may map ids: set-user-ID (Debian) or file capabilities (Fedora), see newuidmap(1)."""
+    if path.stat().st_mode & stat.S_ISUID:
+        return True
+    with suppress(OSError):
+        return bool(os.getxattr(path, "security.capability"))
+    return False
+
+
+def subids(machine: Machine) -> Found:
+    """Find subordinate ids: a root session generates its own and mounts them over the machine's files."""
+    owner = machine.account
+    files = {name: machine.read(f"/etc/{name}") for name in ("subuid", "subgid")}
+    start = max(_first_free(text or "") for text in files.values())
+    ranges = f"{start}-{start + SUBIDS_NEEDED - 1}"
+    for name, text in files.items():
+        if text is None:
+            return _missing(f"there is no file '/etc/{name}'", "sudo touch /etc/subuid /etc/subgid")
+        if not owner.root and (count := _largest_range(text, {owner.name, str(owner.uid)})) < SUBIDS_NEEDED:
+            return _missing(
+                f"'/etc/{name}' gives '{owner.name}' {count} ids in one range, {SUBIDS_NEEDED} are needed",
+                f"sudo usermod --add-subuids {ranges} --add-subgids {ranges} {owner.name}",
+            )
+    return Found(True, "", "throwaway" if owner.root else f"of '{owner.name}'")
+
+
+def _ranges(text: str) -> list[tuple[str, int, int]]:
+    """Return owner, first id and count of each range in the text of a file as subuid(5)."""
+    rows = [line.split(":") for line in text.splitlines()]
+    return [(row[0], int(row[1]), int(row[2])) for row in rows if len(row) == 3 and (row[1] + row[2]).isdigit()]
+
+
+def _largest_range(text: str, owners: set[str]) -> int:
+    return max((count for owner, _start, count in _ranges(text) if owner in owners), default=0)
+
+
+def _first_free(text: str) -> int:
+    """Return the first id after all ranges, from useradd's own first one on (SUB_UID_MIN of login.defs(5))."""
+    return max([100000, *(start + count for _owner, start, count in _ranges(text))])
+
+
+def storage_overlay(machine: Machine) -> Found:
+    """Find whether containers of an unprivileged account can use the kernel's overlay on a session's tmpfs home."""
+    release = machine.kernel()
+    version = release.partition("-")[0]
+    numbers = tuple(int(text) for text in version.split(".")[:2] if text.isdigit())
+    if numbers < _OVERLAY_KERNEL:
+        return Found(False, version, f"the kernel '{release}' is older than {'.'.join(map(str, _OVERLAY_KERNEL))}")
+    if not _knows_overlay(machine, release):
+        return Found(False, version, f"the kernel '{release}' has no overlay file system, nor a module of it")
+    problem = tmpfs_xattr_problem()
+    return Found(False, version, problem) if problem else Found(True, version, "native, also on tmpfs")
+
+
+def _knows_overlay(machine: Machine, release: str) -> bool:
+    if "overlay" in (machine.read("/proc/filesystems") or "").split():
+        return True
+    lists = (machine.read(f"/lib/modules/{release}/{name}") or "" for name in ("modules.dep", "modules.builtin"))
+    return any("/overlay.ko" in text for text in lists)
+
+
+def tmpfs_xattr_problem() -> str:
+    """Set a user extended attribute on a file in tmpfs, as rootless overlay does; return why it failed, or "".
+
+    Kernels from 6.6 have them. A memfd is a file in the kernel's own tmpfs (memfd_create(2)), so nothing can stay.
+    """
+    fd = os.memfd_create("harness")
+    try:
+        os.setxattr(fd, "user.harness", b"1")
+    except OSError as error:
+        return f"tmpfs has no user extended attributes ({_why(error)}); kernels from 6.6 have them"
+    finally:
+        os.close(fd)
+    return ""
+
+
+def connect_problem(client: socket.socket, address: tuple[object, ...], limit_s: float = LOOPBACK_LIMIT_S) -> str:
+    """Connect within `limit_s` seconds; return "" or why it did not work.
+
+    Over vsock every CID but 1 is another machine, so nothing is ever sent to it, whatever the caller asks for.
+    """
+    if client.family not in (socket.AF_INET, socket.AF_INET6) and address[0] != VSOCK_LOCAL:
+        raise ValueError(f"a probe must not connect to CID {address[0]}")
+    client.setblocking(False)
+    number = client.connect_ex(address)
+    if number == errno.EINPROGRESS:
+        poll = select.poll()
+        poll.register(client, select.POLLOUT)
+        if not poll.poll(limit_s * 1000):
+            return f"timed out after {limit_s:g} s"
+        number = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return _why(OSError(number, "")) if number else ""
+
+
+def _loopback(family: int, host: object, any_port: int, named: str) -> Found:
+    """Listen on the loopback address `host` and connect to the same, in this process."""
+    try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        return _missing(f"socket: {_why(error)}")
+    with listener:
+        try:
+            listener.bind((host, any_port))
+            listener.listen(1)
+        except OSError as error:
+            return _missing(f"bind to {named}: {_why(error)}")
+        with socket.socket(family, socket.SOCK_STREAM) as client:
+            problem = connect_problem(client, (host, listener.getsockname()[1]))
+    return _missing(f"connect to {named}: {problem}") if problem else Found(True, "", named)
+
+
+def ipv6_loopback(_machine: Machine) -> Found:
+    """Connect over ::1."""
+    return _loopback(socket.AF_INET6, "::1", 0, "::1")
+
+
+def vsock_loopback(_machine: Machine) -> Found:
+    """Connect over CID 1 of vsock(7).
+
+    The listener binds to CID 1 itself, not to any CID: the kernel refuses that with EADDRNOTAVAIL while no loopback
+    transport is loaded, and a connection would then leave for the machine that hosts this one.
+    """
+    if not hasattr(socket, "AF_VSOCK"):
+        return _missing("this Python has no AF_VSOCK")
+    found = _loopback(socket.AF_VSOCK, VSOCK_LOCAL, socket.VMADDR_PORT_ANY, f"CID {VSOCK_LOCAL}")
+    if "EADDRNOTAVAIL" in found.detail:
+        return _missing(f"{found.detail} (no loopback transport is loaded)")
+    return found
+
+
+def kvm(machine: Machine) -> Found:
+    """Open /dev/kvm and ask for its version; some machines have the device and hang in every guest nevertheless."""
+    try:
+        fd = os.open(machine.file("/dev/kvm"), os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        return _missing(f"open '/dev/kvm': {_why(error)}")
+    try:
+        version = fcntl.ioctl(fd, _KVM_GET_API_VERSION)
+    except OSError as error:
+        return _missing(f"ask '/dev/kvm' for its version: {_why(error)}")
+    finally:
+        os.close(fd)
+    return Found(True, f"API {version}", "opens; only booting a guest proves it")
+
+
+def selinux(machine: Machine) -> Found:
+    """Read the mode from selinuxfs, see selinux(8)."""
+    modes = {"1": "enforcing", "0": "permissive"}
+    mode = modes.get(machine.read("/sys/fs/selinux/enforce") or "")
+    return Found(True, mode, mode) if mode else _missing("disabled")

@@ -1,0 +1,142 @@
+"""The one runner of processes: an argument list, an environment from an allow-list, a time limit, bytes back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.errors import CommandError
+from harness.progress import Progress, silent
+
+#: What a program inherits of the caller's environment; everything else (LISTEN_*, NOTIFY_SOCKET, CI secrets) stays out.
+INHERITED = ("PATH", "TERM", "TMPDIR")
+
+#: What a program that talks to package mirrors or registries may inherit beside that.
+NETWORK_INHERITED = (
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE"),
+)
+
+#: Where system programs are, also for an ordinary user whose PATH lacks the sbin folders.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A program that has ended."""
+
+    command: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+    duration_s: float
+
+    @property
+    def text(self) -> str:
+        """Standard output as text."""
+        return self.stdout.decode(errors="replace")
+
+
+def base_environment(inherited: Sequence[str] = INHERITED) -> dict[str, str]:
+    """Return the environment for a program on the machine itself, built from an allow-list."""
+    environment = {name: os.environ[name] for name in inherited if name in os.environ}
+    path = environment.get("PATH", "")
+    environment["PATH"] = f"{path}:{SYSTEM_PATH}" if path else SYSTEM_PATH
+    environment["LANG"] = "C.UTF-8"
+    return environment
+
+
+def network_environment() -> dict[str, str]:
+    """Return what a program needs of the caller's environment to reach package mirrors and registries."""
+    return {name: os.environ[name] for name in NETWORK_INHERITED if name in os.environ}
+
+
+def run(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    cwd: str | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run `command` to its end; raise CommandError on a time-out and, with `check`, on a status other than 0.
+
+    A program that can't be started counts as status 127, as in a shell.
+    """
+    started = time.monotonic()
+    environment = base_environment() if env is None else dict(env)
+    try:
+        ended = subprocess.run(
+            list(command), input=stdin, env=environment, cwd=cwd, timeout=timeout_s, capture_output=True, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(
+            command, None, stdout=error.stdout or b"", stderr=error.stderr or b"", timeout_s=timeout_s
+        ) from None
+    except (FileNotFoundError, PermissionError) as error:
+        ended = subprocess.CompletedProcess(list(command), 127, b"", str(error).encode())
+    completed = Completed(
+        tuple(command), ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started
+    )
+    if check and completed.status != 0:
+        raise CommandError(command, completed.status, stdout=completed.stdout, stderr=completed.stderr)
+    return completed
+
+
+def run_with_progress(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    title: str,
+    progress: Progress = silent,
+    env: Mapping[str, str] | None = None,
+    every_s: float = 5.0,
+) -> Completed:
+    """Run a long `command` as `run` does, telling `progress` at least every `every_s` seconds where it is.
+
+    Standard output and error are one stream, kept whole; the last line of it is what the progress shows.
+    """
+    started = time.monotonic()
+    environment = base_environment() if env is None else dict(env)
+    output = bytearray()
+    with subprocess.Popen(
+        list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            os.set_blocking(process.stdout.fileno(), False)
+            told = started
+            while True:
+                status = _pump(process, output)
+                now = time.monotonic()
+                if status is not None:
+                    break
+                if now - started > timeout_s:
+                    raise CommandError(command, None, stdout=bytes(output), timeout_s=timeout_s)
+                if now - told >= every_s:
+                    told = now
+                    last = bytes(output[-2000:]).decode(errors="replace").strip().rpartition("\n")[2]
+                    progress(f"{title} ({now - started:.0f} s): {last[:100]}")
+        finally:
+            if process.poll() is None:
+                process.kill()
+    completed = Completed(tuple(command), status, bytes(output), b"", time.monotonic() - started)
+    if completed.status != 0:
+        raise CommandError(command, completed.status, stdout=completed.stdout)
+    return completed
+
+
+def _pump(process: subprocess.Popen[bytes], output: bytearray) -> int | None:
+    """Collect what `process` has printed within a tenth of a second; return its status once it has ended."""
+    try:
+        status: int | None = process.wait(timeout=0.1)
+    except subprocess.TimeoutExpired:
+        status = None
+    assert process.stdout is not None
+    while chunk := process.stdout.read(65536):
+        output.extend(chunk)
+    return status

@@ -1,0 +1,179 @@
+"""One tree of errors, each holding data, and the one place that turns them into sentences.
+
+Every error names who has to act (`Blame`), says what happened in one full sentence, shows what was seen, and
+tells the way out.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import ClassVar
+
+#: Lines of a program's output that an error shows; the bundle holds all of it.
+SHOWN_LINES = 25
+
+
+class Blame(StrEnum):
+    """Who has to act when an error is shown."""
+
+    INPUT = "the input is wrong"
+    IMAGE = "the image is bad"
+    MACHINE = "the machine can't"
+    HARNESS = "the harness is wrong"
+
+
+class HarnessError(Exception):
+    """The root of the tree; `str()` of any of them is the rendered text."""
+
+    blame: ClassVar[Blame] = Blame.HARNESS
+
+    def __init__(self, sentence: str, *, remedy: str = "", evidence: Mapping[str, str] | None = None) -> None:
+        super().__init__(sentence)
+        #: What happened, a full sentence that names the thing in quotes.
+        self.sentence = sentence
+        #: The way out, in the imperative; empty when there is none but to read the evidence.
+        self.remedy = remedy
+        #: Title -> text of what was seen, in the order in which to read it.
+        self.evidence: dict[str, str] = dict(evidence or {})
+
+    def __str__(self) -> str:
+        return render(self)
+
+
+class UsageError(HarnessError):
+    """An option, argument or file of the user's can't be used."""
+
+    blame = Blame.INPUT
+
+
+class ContractError(HarnessError):
+    """A contract has mistakes; `mistakes` holds all of them at once, each `(key, what is wrong and allowed)`."""
+
+    blame = Blame.INPUT
+
+    def __init__(self, file: str, mistakes: Sequence[tuple[str, str]]) -> None:
+        self.file = file
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__(
+            f"The contract '{file}' has {count}.",
+            remedy="Correct the keys named above; docs/contracts.md lists every key.",
+            evidence={"mistakes": "\n".join(f"{key}: {text}" for key, text in self.mistakes)},
+        )
+
+
+class CapabilityMissing(HarnessError):
+    """The machine lacks something that was required by name."""
+
+    blame = Blame.MACHINE
+
+    def __init__(self, capability: str, found: str, remedy: str) -> None:
+        self.capability = capability
+        self.found = found
+        super().__init__(f"This machine lacks the capability '{capability}': {found}.", remedy=remedy)
+
+
+class SessionError(HarnessError):
+    """A throwaway user session could not be made, entered or ended."""
+
+    blame = Blame.MACHINE
+
+
+class CommandError(HarnessError):
+    """A program ended with a status other than 0, or did not end in time (`status` is None)."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        status: int | None,
+        *,
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+        timeout_s: float | None = None,
+        remedy: str = "",
+    ) -> None:
+        self.command = tuple(command)
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"The program '{self.command[0]}' {_ending(status, timeout_s)}.",
+            remedy=remedy,
+            evidence={
+                "command": shlex.join(self.command),
+                "stdout": stdout.decode(errors="replace"),
+                "stderr": stderr.decode(errors="replace"),
+            },
+        )
+
+
+class ImageError(HarnessError):
+    """An image does not exist or can't be built."""
+
+    blame = Blame.IMAGE
+
+
+class UnitFailed(HarnessError):
+    """A unit ended in the state `failed`, or where it must not; `properties` holds what systemd says of it."""
+
+    blame = Blame.IMAGE
+
+    def __init__(self, unit: str, properties: Mapping[str, object], *, evidence: Mapping[str, str]) -> None:
+        self.unit = unit
+        self.properties = dict(properties)
+        state = ", ".join(f"{key}={value}" for key, value in self.properties.items())
+        super().__init__(f"The unit '{unit}' failed: {state}.", evidence=evidence)
+
+
+class WaitTimeout(HarnessError):
+    """Something awaited did not come; `seen` is the last thing seen instead."""
+
+    def __init__(self, awaited: str, waited_s: float, seen: object) -> None:
+        self.awaited = awaited
+        self.waited_s = waited_s
+        self.seen = seen
+        super().__init__(f"Waited {waited_s:.1f} s for {awaited}; the last thing seen was '{seen}'.")
+
+
+class ProbeFailed(HarnessError):
+    """A client got no reply, or another one than the contract promises."""
+
+    blame = Blame.IMAGE
+
+
+class Leak(HarnessError):
+    """Something of the harness is left on the machine."""
+
+
+def _ending(status: int | None, timeout_s: float | None) -> str:
+    if status is None:
+        return f"did not end within {timeout_s:g} s" if timeout_s is not None else "did not end"
+    if status < 0:
+        return f"was killed by signal {-status}"
+    if status == 127:
+        return "could not be started (status 127: not found)"
+    return f"ended with status {status}"
+
+
+def tail(text: str, lines: int = SHOWN_LINES) -> str:
+    """Return the last `lines` lines of `text`, saying how many were left out."""
+    rows = text.rstrip("\n").split("\n")
+    if len(rows) <= lines:
+        return "\n".join(rows)
+    return "\n".join([f"[{len(rows) - lines} lines left out]", *rows[-lines:]])
+
+
+def render(error: HarnessError) -> str:
+    """Return the whole text of an error: sentence, evidence, way out, blame."""
+    parts = [error.sentence]
+    for title, text in error.evidence.items():
+        if text.strip():
+            parts.append(f"  {title}:")
+            parts.extend(f"    {line}" for line in tail(text).split("\n"))
+    if error.remedy:
+        parts.append(f"Way out: {error.remedy}")
+    parts.append(f"({error.blame.value}: {type(error).__name__})")
+    return "\n".join(parts)

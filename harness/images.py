@@ -1,0 +1,287 @@
+"""Images: found by the hash of what they are built from, built once under a lock, shared read-only by all sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness import bases
+from harness.bases import Base
+from harness.command import run
+from harness.contract import FILE_NAME, Contract
+from harness.errors import CommandError, ImageError, UsageError
+from harness.hints import hint
+from harness.progress import Progress, silent
+from harness.session import account as accounts
+from harness.session import opening
+from harness.session.spec import Bind
+
+#: Environment variable that names another folder for the images.
+FOLDER_VARIABLE = "HARNESS_CACHE"
+
+#: Longest build, pull or copy of one image, in seconds.
+BUILD_LIMIT_S = 1200.0
+
+_CONTEXT = "/run/harness/context"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is in the store."""
+
+    #: The contract's name, or `base-fedora`, `base-debian`.
+    name: str
+    #: The name that podman knows it by.
+    reference: str
+    #: The image's own id, 64 hexadecimal digits.
+    id: str
+    #: What it was built on; empty for an image that came ready-made.
+    base: str
+    #: Hash of what it was built from.
+    source: str
+    build_s: float
+
+
+def default_folder() -> Path:
+    """Return where images are kept between runs: `$HARNESS_CACHE`, else below `$XDG_CACHE_HOME` or `~/.cache`."""
+    if chosen := os.environ.get(FOLDER_VARIABLE):
+        return Path(chosen).absolute()
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "socket-activation-harness"
+
+
+class ImageStore:
+    """One folder with a podman graph root and, beside it, one small record per image."""
+
+    def __init__(self, folder: Path, progress: Progress = silent) -> None:
+        self.folder = folder
+        self._progress = progress
+        #: podman's graph root, owned by the account of the sessions.
+        self.graph = folder / "store"
+        self._records = folder / "images"
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def images(self) -> tuple[Image, ...]:
+        """Return every image in the store, by name."""
+        found = []
+        for file in sorted(self._records.glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                found.append(Image(**json.loads(file.read_text(encoding="utf-8"))))
+        return tuple(image for image in found if self._present(image))
+
+    def find(self, name: str, source: str) -> Image | None:
+        """Return the image `name` built from `source`, or None; reads two files and starts no program."""
+        file = self._record(name, source)
+        try:
+            image = Image(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        return image if self._present(image) else None
+
+    def known_base(self) -> Base | None:
+        """Return the base that images here were built on before; Fedora if there are both."""
+        names = {image.name for image in self.images()}
+        return next((base for base in Base if f"base-{base}" in names), None)
+
+    # -- making -------------------------------------------------------------------------------------------------
+
+    def base(self, base: Base) -> Image:
+        """Return the base image, made at its first use."""
+        name, source = f"base-{base}", bases.recipe(base)
+        if image := self.find(name, source):
+            return image
+        with self._locked(name):
+            return self.find(name, source) or self._make_base(base, name, source)
+
+    def image(self, contract: Contract, base: Base) -> Image:
+        """Return the image of a contract, built at its first use; raise ImageError when it can't be."""
+        if contract.image.reference:
+            return self.existing(contract.name, contract.image.reference)
+        foundation = self.base(base)
+        file = containerfile(contract, base)
+        source = source_hash(file, foundation.id)
+        if image := self.find(contract.name, source):
+            return image
+        with self._locked(contract.name):
+            return self.find(contract.name, source) or self._build(contract, file, foundation, source)
+
+    def existing(self, name: str, reference: str) -> Image:
+        """Return an image that somebody else made: from here, the caller's own podman, or a registry."""
+        with self._locked(name):
+            return self._fetch(name, reference)
+
+    def prune(self, keep: tuple[str, ...] = ()) -> tuple[Image, ...]:
+        """Remove all images but those whose `source` is in `keep`; raise UsageError while a session uses the store."""
+        with self._locked("all images"):
+            gone = tuple(image for image in self.images() if image.source not in keep)
+            if not gone:
+                return ()
+            with self._building() as session:
+                for image in gone:
+                    session.run(["podman", "rmi", "--force", image.reference], timeout_s=120, check=False)
+                    self._record(image.name, image.source).unlink(missing_ok=True)
+                session.run(["podman", "image", "prune", "--force"], timeout_s=120)
+            return gone
+
+    # -- the steps ----------------------------------------------------------------------------------------------
+
+    def _make_base(self, base: Base, name: str, source: str) -> Image:
+        started = time.monotonic()
+        reference = f"localhost/harness/{name}:{source[:12]}"
+        with self._building() as session, _blaming(name):
+            bases.make(base, reference, session, self._progress)
+            found = session.run(["podman", "image", "inspect", "--format", "{{.Id}}", reference]).text.strip()
+        return self._keep(Image(name, reference, found, str(base), source, time.monotonic() - started))
+
+    def _build(self, contract: Contract, file: Path, foundation: Image, source: str) -> Image:
+        started = time.monotonic()
+        reference = f"localhost/harness/{contract.name}:{source[:12]}"
+        self._progress(f"build the image '{contract.name}' from {file.name} on {foundation.name}")
+        with self._building(Bind(os.fspath(file.parent), _CONTEXT)) as session, _blaming(contract.name):
+            context = _CONTEXT if opening.is_isolated() else os.fspath(file.parent)
+            # fmt: off
+            session.run_with_progress(
+                ["podman", "build", "--pull=never", "--network=host", "--build-arg", f"BASE={foundation.reference}",
+                 "--tag", reference, "--file", f"{context}/{file.name}", context],
+                timeout_s=BUILD_LIMIT_S, title=f"build '{contract.name}'", progress=self._progress,
+            )
+            # fmt: on
+            found = session.run(["podman", "image", "inspect", "--format", "{{.Id}}", reference]).text.strip()
+        return self._keep(Image(contract.name, reference, found, foundation.base, source, time.monotonic() - started))
+
+    def _fetch(self, name: str, reference: str) -> Image:
+        started = time.monotonic()
+        source = hashlib.sha256(f"reference\n{reference}".encode()).hexdigest()
+        with self._building() as session:
+            here = ["podman", "image", "inspect", "--format", "{{.Id}}", reference]
+            own = run(here, timeout_s=30, check=False)
+            if own.status == 0:
+                self._copy(reference, session.paths.home, session)
+            found = session.run(here, check=False)
+            if found.status != 0:
+                pulled = session.run(["podman", "pull", "--quiet", reference], timeout_s=BUILD_LIMIT_S, check=False)
+                if pulled.status != 0:
+                    raise ImageError(
+                        f"The image '{reference}' for '{name}' is neither in the harness's store, nor in your own "
+                        "podman, nor can it be pulled.",
+                        remedy="Build it with 'podman build' or check its name.",
+                        evidence={"podman pull": pulled.stderr.decode(errors="replace")},
+                    )
+                found = session.run(here)
+        return self._keep(Image(name, reference, found.text.strip(), "", source, time.monotonic() - started))
+
+    def _copy(self, reference: str, home: str, session: opening.Session) -> None:
+        """Copy an image of the caller's own podman into the store."""
+        self._progress(f"copy the image '{reference}' from your own podman")
+        archive = f"{home}/image.tar"
+        outside = session.outside(archive)
+        try:
+            run(["podman", "save", "--quiet", "--output", os.fspath(outside), reference], timeout_s=BUILD_LIMIT_S)
+            os.chown(outside, session.account.uid, session.account.gid)
+            session.run(["podman", "load", "--quiet", "--input", archive], timeout_s=BUILD_LIMIT_S)
+        finally:
+            session.remove(archive)
+
+    @contextlib.contextmanager
+    def _building(self, *context: Bind) -> Iterator[opening.Session]:
+        self.prepare()
+        with opening.building(self.graph, *context) as session:
+            yield session
+
+    def prepare(self) -> None:
+        """Make the store's folders, the graph root for the sessions' account, everything else for the caller."""
+        for folder in (self._records, self.graph):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if opening.is_isolated():
+            account = accounts.throwaway()
+            os.chown(self.graph, account.uid, account.gid)
+
+    @contextlib.contextmanager
+    def _locked(self, what: str) -> Iterator[None]:
+        """Hold the one lock under which the store is written, saying so while another run holds it."""
+        self.prepare()
+        lock = FileLock(self.folder / "build.lock", mode=0o600)
+        started = time.monotonic()
+        while True:
+            try:
+                lock.acquire(timeout=2)
+                break
+            except Timeout:
+                waited = time.monotonic() - started
+                self._progress(f"wait for another run that builds images ({what}, {waited:.0f} s)")
+                if waited > BUILD_LIMIT_S:
+                    raise UsageError(
+                        f"The store '{self.folder}' has been locked by another run for {waited:.0f} s."
+                    ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _present(self, image: Image) -> bool:
+        return (self.graph / "overlay-images" / image.id).is_dir()
+
+    def _record(self, name: str, source: str) -> Path:
+        return self._records / f"{name}-{source[:12]}.json"
+
+    def _keep(self, image: Image) -> Image:
+        file = self._record(image.name, image.source)
+        draft = file.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(image), indent=1) + "\n", encoding="utf-8")
+        draft.replace(file)
+        self._progress(f"the image '{image.name}' is ready ({image.build_s:.0f} s)")
+        return image
+
+
+def containerfile(contract: Contract, base: Base) -> Path:
+    """Return the Containerfile of a contract for `base`: the one with its ending, else the one without."""
+    plain = contract.folder / contract.image.containerfile
+    for file in (plain.with_name(f"{plain.name}.{base}"), plain):
+        if file.is_file():
+            return file.resolve()
+    raise ImageError(
+        f"The contract '{contract.name}' has no Containerfile: there is neither '{plain}.{base}' nor '{plain}'.",
+        remedy="Add one, or set image.reference to the name of an existing image.",
+    )
+
+
+def source_hash(file: Path, base_id: str) -> str:
+    """Return the hash of a Containerfile, all files beside and below it, and the base; contracts don't count."""
+    digest = hashlib.sha256(f"{base_id}\n{file.name}\n".encode())
+    for path in sorted(file.parent.rglob("*")):
+        if path.is_file() and path.name != FILE_NAME and "__pycache__" not in path.parts:
+            executable = os.access(path, os.X_OK)
+            digest.update(f"{path.relative_to(file.parent)}\0{executable}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Turn the failure of a command that makes an image into an ImageError with its output."""
+    try:
+        yield
+    except CommandError as error:
+        output = (error.stdout + error.stderr).decode(errors="replace")
+        raise ImageError(
+            f"The image '{name}' can't be built: {error.sentence}",
+            remedy=hint(output) or "Correct its Containerfile; the last lines of the output are above.",
+            evidence={"command": error.evidence["command"], "output": output},
+        ) from None
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how much an ordinary user can still write to the file system of `folder`, in bytes."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,159 @@
+"""The plugin's options, their twins in the ini file, and what they are once read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+
+from harness.activation import activations
+from harness.bases import Base
+from harness.transports import Transport
+
+
+class Keep(StrEnum):
+    """When a session outlives its test."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for."""
+
+    contracts: tuple[Path, ...]
+    #: Name of a contract -> the image to test instead of the one it builds.
+    images: dict[str, str]
+    transports: tuple[Transport, ...]
+    activations: tuple[str, ...]
+    #: None: chosen by whether a registry answers.
+    base: Base | None
+    #: A missing capability fails instead of skipping.
+    strict: bool
+    keep: Keep
+    artifacts: Path
+    timeout_scale: float
+
+
+# Help texts: one sentence in the imperative, the default at its end, no full stop.
+def add_options(parser: pytest.Parser) -> None:
+    """Add every option and, where it makes sense, its ini twin (`harness_contracts` for `--harness-contract` ...)."""
+    group = parser.getgroup("harness", "socket-activated containers")
+    ways, kinds = ",".join(activations()), ",".join(Transport)
+    group.addoption(
+        "--harness-contract", action="append", default=[], metavar="PATH",
+        help="test this contract, or the contracts in this folder; repeatable (default: ini harness_contracts)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-image", action="append", default=[], metavar="NAME=IMAGE", type=_image,
+        help="test IMAGE under the contract NAME instead of building one; repeatable",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-transports", metavar="LIST", type=_transports, help=f"probe only these of {kinds} (default: all)"
+    )
+    group.addoption(
+        "--harness-activation", metavar="LIST", type=_activations, help=f"activate only by these of {ways} (default: all)"
+    )
+    group.addoption(
+        "--harness-base", choices=("auto", *Base), default=None,
+        help="build images on this distribution (default: auto, fedora where a registry answers)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-strict", action=argparse.BooleanOptionalAction, default=None,
+        help="fail where a capability is missing instead of skipping (default: yes when CI is set)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-keep", choices=tuple(Keep), default=None,
+        help="keep the session of a test alive after it (default: never)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-artifacts-dir", metavar="DIR", default=None,
+        help="write failure bundles below this folder (default: harness-artifacts)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-timeout-scale", metavar="FACTOR", type=_factor, default=None,
+        help="multiply every time limit of the contracts (default: 1)",
+    )  # fmt: skip
+    parser.addini("harness_contracts", "folders of contracts, relative to the ini file", type="paths", default=[])
+    parser.addini("harness_transports", "as --harness-transports", default="")
+    parser.addini("harness_activation", "as --harness-activation", default="")
+    parser.addini("harness_base", "as --harness-base", default="auto")
+    parser.addini("harness_strict", "as --harness-strict: true or false; empty for the default", default="")
+    parser.addini("harness_keep", "as --harness-keep", default=Keep.NEVER)
+    parser.addini("harness_artifacts_dir", "as --harness-artifacts-dir", default="harness-artifacts")
+    parser.addini("harness_timeout_scale", "as --harness-timeout-scale", default="1")
+
+
+def read(config: pytest.Config) -> Options:
+    """Return the options, the command line before the ini file; raise pytest.UsageError."""
+    given = config.option
+    try:
+        base = given.harness_base or _one_of(("auto", *Base), str(config.getini("harness_base")))
+        return Options(
+            contracts=tuple(Path(path).absolute() for path in given.harness_contract)
+            or tuple(Path(path) for path in config.getini("harness_contracts")),
+            images=dict(given.harness_image),
+            transports=given.harness_transports or _transports(str(config.getini("harness_transports"))),
+            activations=given.harness_activation or _activations(str(config.getini("harness_activation"))),
+            base=None if base == "auto" else Base(base),
+            strict=_strict(given.harness_strict, str(config.getini("harness_strict"))),
+            keep=Keep(given.harness_keep or _one_of(tuple(Keep), str(config.getini("harness_keep")))),
+            artifacts=Path(given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))).absolute(),
+            timeout_scale=given.harness_timeout_scale or _factor(str(config.getini("harness_timeout_scale"))),
+        )
+    except argparse.ArgumentTypeError as error:
+        raise pytest.UsageError(f"In the ini file: {error}") from None
+
+
+def _strict(given: bool | None, ini: str) -> bool:
+    if given is not None:
+        return given
+    if ini:
+        return _one_of(("true", "false"), ini.lower()) == "true"
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def _image(text: str) -> tuple[str, str]:
+    name, equals, image = text.partition("=")
+    if not (name and equals and image) or image.startswith("-"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form NAME=IMAGE, such as echo=localhost/my-echo")
+    return name, image
+
+
+def _transports(text: str) -> tuple[Transport, ...]:
+    return tuple(Transport(name) for name in _listed(text, tuple(Transport)))
+
+
+def _activations(text: str) -> tuple[str, ...]:
+    return _listed(text, tuple(activations()))
+
+
+def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in a comma-separated list, all known ones where it is empty, in the known order."""
+    names = {name.strip() for name in text.split(",") if name.strip()}
+    if unknown := sorted(names.difference(known)):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(known)}")
+    return tuple(str(name) for name in known if not names or name in names)
+
+
+def _one_of(known: Sequence[str], text: str) -> str:
+    if text not in known:
+        raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(known)}")
+    return text
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= 1000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0 and up to 1000")
+    return factor

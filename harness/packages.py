@@ -1,0 +1,254 @@
+"""Making sure of the system packages: find what is missing by looking for it, install it or tell the one command.
+
+The package manager is never asked what is there, so that a second run takes milliseconds and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import command
+from harness.command import NETWORK_INHERITED, SYSTEM_PATH
+from harness.errors import Blame, CommandError, HarnessError
+from harness.progress import Progress, silent
+
+#: Time limit of one call of a package manager, in seconds: 200 MB over a slow line.
+MANAGER_LIMIT_S = 1200.0
+
+#: Time limit of the question whether sudo works without a password, in seconds.
+_SUDO_LIMIT_S = 10.0
+
+
+class PackagesMissing(HarnessError):
+    """System packages are missing and could not be installed."""
+
+    blame = Blame.MACHINE
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Something the harness runs or needs, and the package it is in."""
+
+    #: Programs, or files by their absolute path; one of them is enough.
+    any_of: tuple[str, ...]
+    #: Name of a package manager -> package; not wanted where the manager is not named.
+    package: Mapping[str, str]
+
+
+def _wanted(*any_of: str, apt: str, dnf: str = "") -> Wanted:
+    return Wanted(any_of, {"apt-get": apt, "dnf": dnf} if dnf else {"apt-get": apt})
+
+
+WANTED: tuple[Wanted, ...] = (
+    _wanted("podman", apt="podman", dnf="podman"),
+    _wanted("crun", apt="crun", dnf="crun"),
+    _wanted("conmon", "/usr/libexec/podman/conmon", apt="conmon", dnf="conmon"),
+    _wanted("catatonit", "/usr/libexec/podman/catatonit", apt="catatonit", dnf="catatonit"),
+    _wanted("socat", apt="socat", dnf="socat"),
+    _wanted("curl", apt="curl", dnf="curl"),
+    _wanted("newuidmap", apt="uidmap", dnf="shadow-utils"),
+    _wanted("newgidmap", apt="uidmap", dnf="shadow-utils"),
+    _wanted("dbus-daemon", "dbus-broker", apt="dbus", dnf="dbus-broker"),
+    _wanted(
+        *("/usr/lib/systemd/user/dbus.socket", "/lib/systemd/user/dbus.socket"),
+        apt="dbus-user-session",
+        dnf="dbus-common",
+    ),
+    _wanted("ip", apt="iproute2", dnf="iproute"),
+    # Podman 5 of Fedora brings pasta; Debian 12's pasta does not work in a session without a routable interface.
+    _wanted("slirp4netns", apt="slirp4netns"),
+    Wanted(("pasta", "slirp4netns"), {"dnf": "passt"}),
+    # Fedora's image is the base there; only Debian assembles one.
+    _wanted("mmdebstrap", apt="mmdebstrap"),
+    _wanted("/usr/lib/systemd/systemd", "/lib/systemd/systemd", apt="systemd", dnf="systemd"),
+    _wanted("systemctl", apt="systemd", dnf="systemd"),
+    _wanted("systemd-socket-activate", apt="systemd", dnf="systemd"),
+    _wanted("unshare", apt="util-linux", dnf="util-linux"),
+    _wanted("nsenter", apt="util-linux", dnf="util-linux"),
+    _wanted("setpriv", apt="util-linux", dnf="util-linux"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """A package manager that the harness can use."""
+
+    name: str
+    #: Values of ID or ID_LIKE in os-release(5) of the distributions whose own it is; some have the other's too.
+    families: frozenset[str]
+    #: Options for when nobody watches.
+    unattended: tuple[str, ...]
+    #: Arguments that bring the lists of packages up to date; empty where it does that by itself.
+    update: tuple[str, ...]
+    install: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+MANAGERS: tuple[Manager, ...] = (
+    Manager(
+        name="apt-get",
+        families=frozenset({"debian", "ubuntu"}),
+        # Another run, or unattended-upgrades, may hold dpkg's lock.
+        unattended=("-o", "DPkg::Lock::Timeout=300"),
+        update=("update",),
+        install=("install", "--yes", "--no-install-recommends"),
+        # needrestart, which Ubuntu calls after every installation, would restart the machine's services.
+        environment={"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"},
+    ),
+    Manager(
+        name="dnf",
+        families=frozenset({"fedora", "rhel", "centos"}),
+        unattended=(),
+        update=(),
+        install=("install", "--assumeyes", "--setopt=install_weak_deps=False"),
+        environment={},
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """Finds and installs what is missing on a machine: this one, unless a test says otherwise."""
+
+    #: Folder below which the machine's files are.
+    root: Path = Path("/")
+    #: Where its programs are looked for.
+    path: str = SYSTEM_PATH
+    uid: int = field(default_factory=os.getuid)
+
+    def manager(self) -> Manager | None:
+        """Return the distribution's own package manager, None where the harness can't use it."""
+        families = self._families()
+        for manager in MANAGERS:
+            if manager.families & families and self._program(manager.name):
+                return manager
+        return None
+
+    def missing(self) -> tuple[Wanted, ...]:
+        """Return what is wanted and not there; where no manager is known, what any distribution needs."""
+        manager = self.manager()
+        names = {manager.name} if manager else {known.name for known in MANAGERS}
+        return tuple(row for row in WANTED if names <= row.package.keys() and not self._there(row))
+
+    def ensure(self, progress: Progress = silent) -> tuple[str, ...]:
+        """Install what is missing, return the packages; raise PackagesMissing when that is not possible."""
+        missing = self.missing()
+        if not missing:
+            return ()
+        manager = self.manager()
+        if manager is None:
+            raise PackagesMissing(
+                f"The programs {_quoted(missing)} are missing, and no package manager known here is there.",
+                remedy="Install these programs with the system's own package manager.",
+            )
+        packages = tuple(dict.fromkeys(row.package[manager.name] for row in missing))
+        prefix = self._privilege(manager)
+        if prefix is None:
+            raise PackagesMissing(
+                f"The system packages {', '.join(packages)} are missing, and installing them takes a password.",
+                remedy=f"Run: {self.by_hand(manager, packages)}",
+            )
+        progress(f"installing with {manager.name}: {', '.join(packages)}")
+        self._install(manager, prefix, packages, progress)
+        return packages
+
+    def by_hand(self, manager: Manager, packages: Sequence[str]) -> str:
+        """Return the one command with which a person installs `packages`."""
+        steps = [shlex.join((manager.name, *manager.install, *packages))]
+        if manager.update:
+            steps.insert(0, shlex.join((manager.name, *manager.update)))
+        line = " && ".join(steps)
+        if self.uid == 0:
+            return line
+        if not self._program("sudo"):
+            return f"su -c {shlex.quote(line)}"
+        return f"sudo {line}" if len(steps) == 1 else f"sudo sh -c {shlex.quote(line)}"
+
+    def _install(self, manager: Manager, prefix: Sequence[str], packages: tuple[str, ...], progress: Progress) -> None:
+        """Run the manager; what counts in the end is whether the programs are there."""
+        evidence = {}
+        if manager.update:
+            # A broken third-party list must not stop an installation that does not need it.
+            evidence[f"{manager.name} update"] = self._manage(manager, prefix, manager.update, progress)
+        evidence[f"{manager.name} install"] = self._manage(manager, prefix, (*manager.install, *packages), progress)
+        still = self.missing()
+        if still:
+            raise PackagesMissing(
+                f"The package manager '{manager.name}' did not install {_quoted(still)}.",
+                remedy=f"See what it says, then run: {self.by_hand(manager, packages)}",
+                evidence=evidence,
+            )
+
+    def _manage(self, manager: Manager, prefix: Sequence[str], arguments: Sequence[str], progress: Progress) -> str:
+        """Run one command of the manager's; return what it said, with its status where that is not 0."""
+        program = self._program(manager.name) or manager.name
+        try:
+            ended = command.run_with_progress(
+                [*prefix, program, *manager.unattended, *arguments],
+                timeout_s=MANAGER_LIMIT_S,
+                title=f"{manager.name} {'update' if arguments is manager.update else 'install'}",
+                progress=progress,
+                env=self._environment(manager),
+            )
+        except CommandError as error:
+            return f"{error.stdout.decode(errors='replace')}\n{error.sentence}"
+        return ended.text
+
+    def _privilege(self, manager: Manager) -> tuple[str, ...] | None:
+        """Return what stands before the manager's command; None where that takes a password."""
+        if self.uid == 0:
+            return ()
+        sudo = self._program("sudo")
+        if sudo is None:
+            return None
+        env = {**command.base_environment(), "PATH": self.path}
+        if command.run([sudo, "-n", "true"], timeout_s=_SUDO_LIMIT_S, env=env, check=False).status != 0:
+            return None
+        # sudo empties the environment, and with it the proxies.
+        return (sudo, "-n", "env", *(f"{name}={value}" for name, value in self._extra(manager).items()))
+
+    def _environment(self, manager: Manager) -> dict[str, str]:
+        return {**command.base_environment(), **self._extra(manager), "PATH": self.path}
+
+    def _extra(self, manager: Manager) -> dict[str, str]:
+        network = {name: os.environ[name] for name in NETWORK_INHERITED if name in os.environ}
+        return {**network, **manager.environment}
+
+    def _families(self) -> set[str]:
+        for name in ("etc/os-release", "usr/lib/os-release"):
+            try:
+                text = (self.root / name).read_text(encoding="utf-8")
+            except OSError:
+                continue
+            pairs = (line.partition("=") for line in text.splitlines())
+            return {word for key, _, value in pairs if key in ("ID", "ID_LIKE") for word in value.strip("\"'").split()}
+        return set()
+
+    def _program(self, name: str) -> str | None:
+        return shutil.which(name, path=self.path)
+
+    def _there(self, row: Wanted) -> bool:
+        return any(
+            (self.root / name.lstrip("/")).exists() if name.startswith("/") else self._program(name)
+            for name in row.any_of
+        )
+
+
+def _quoted(rows: Sequence[Wanted]) -> str:
+    """Return what to look for, the first choice of each row."""
+    return ", ".join(f"'{row.any_of[0]}'" for row in rows)
+
+
+def missing() -> tuple[Wanted, ...]:
+    """Return what is wanted and not there on this machine."""
+    return Installer().missing()
+
+
+def ensure(progress: Progress = silent) -> tuple[str, ...]:
+    """Install what is missing on this machine, return the packages; nothing is run where nothing is missing."""
+    return Installer().ensure(progress)

@@ -1,0 +1,201 @@
+"""The pytest plugin: options, marks, parameters, the header, failure bundles. Fixtures are in `harness.fixtures`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness import bundle, options
+from harness.bases import Base
+from harness.contract import Contract
+from harness.errors import CapabilityMissing, HarnessError
+from harness.options import Keep
+from harness.progress import Progress
+from harness.runtime import Runtime
+from harness.service import Service
+from harness.transports import ROWS, Transport
+
+pytest_plugins = ("harness.fixtures",)
+
+#: Where this process's `Runtime` is.
+RUNTIME = pytest.StashKey[Runtime]()
+
+#: More workers than this are slower, since each activation keeps two cores busy for a moment.
+MOST_WORKERS = 8
+
+#: Missing capabilities that skip even under --harness-strict, each with the reason.
+TOLERATED = {"vsock_loopback": "a guest kernel for machines without it is still to come"}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a data-driven test is about; the parameter `case` of a test is one of each combination."""
+
+    contract: Contract
+    activation: str
+    transport: Transport
+
+    @property
+    def id(self) -> str:
+        """A stable name for `-k` and `--lf`."""
+        return f"{self.contract.name}-{self.activation}-{self.transport}"
+
+
+# -- configuration ----------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks and read the options."""
+    config.addinivalue_line(
+        "markers", "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them"
+    )
+    worker_input: dict[str, str] = getattr(config, "workerinput", {})
+    told = worker_input.get("harness_base")
+    config.stash[RUNTIME] = Runtime(options.read(config), _progress(config), Base(told) if told else None)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the session of this process."""
+    if runtime := config.stash.get(RUNTIME, None):
+        runtime.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker what the controller has found out, so that all build on the same base."""
+    node.workerinput["harness_base"] = str(node.config.stash[RUNTIME].base)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers for `-n auto`."""
+    return max(1, min(len(os.sched_getaffinity(0)), MOST_WORKERS))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what the machine can do, and what is tested."""
+    runtime = config.stash[RUNTIME]
+    lines = runtime.capabilities.header()
+    try:
+        names = ", ".join(runtime.contracts) or "none"
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
+    strict = "strict" if runtime.options.strict else "lenient"
+    return [*lines, f"harness: contracts {names}; base {runtime.base}; {strict}"]
+
+
+def _progress(config: pytest.Config) -> Progress:
+    """Return a way to tell the person in front of the terminal, past pytest's capturing and from xdist's workers."""
+
+    def tell(line: str) -> None:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        if capture is None:
+            sys.stderr.write(f"harness: {line}\n")
+            return
+        with capture.global_and_fixture_disabled():
+            sys.stderr.write(f"\nharness: {line}")
+            sys.stderr.flush()
+
+    return tell
+
+
+# -- parameters -------------------------------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test with the argument `case` every contract x activation x transport that was asked for."""
+    if "case" not in metafunc.fixturenames:
+        return
+    runtime = metafunc.config.stash[RUNTIME]
+    cases = [
+        Case(contract, activation, transport)
+        for contract in runtime.contracts.values()
+        for activation in runtime.activations
+        for transport in contract.transports
+        if transport in runtime.options.transports
+    ]
+    metafunc.parametrize("case", [pytest.param(case, id=case.id, marks=_marks(case)) for case in cases])
+
+
+def _marks(case: Case) -> list[pytest.MarkDecorator]:
+    capability = ROWS[case.transport].capability
+    return [pytest.mark.requires(capability)] if capability else []
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a test whose `requires` marks name what the machine lacks."""
+    runtime = item.config.stash[RUNTIME]
+    for mark in item.iter_markers("requires"):
+        if mark.kwargs or not mark.args:
+            pytest.fail("the mark 'requires' takes names of capabilities", pytrace=False)
+        for name in mark.args:
+            try:
+                runtime.capabilities.require(name)
+            except CapabilityMissing as error:
+                tolerated = TOLERATED.get(name, "")
+                if runtime.options.strict and not tolerated:
+                    pytest.fail(f"{error}\nThe run is strict: a missing capability fails.", pytrace=False)
+                why = f" ({tolerated})" if tolerated else ""
+                pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show an error of ours as its own text, and leave a bundle while the service still lives."""
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, HarnessError) and report.failed:
+        report.longrepr = f"{_place(item, call)}\n{error}"
+    runtime = item.config.stash[RUNTIME]
+    if report.when == "teardown":
+        _keep(runtime, report, failed=report.failed or item.stash.get(_FAILED, False))
+    elif report.failed:
+        item.stash[_FAILED] = True
+        _leave_bundle(runtime, item, report)
+    return report
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
+    """Return the line of the test that failed, as one can click on it."""
+    assert call.excinfo is not None
+    path, line, _name = item.location
+    for entry in call.excinfo.traceback:
+        if entry.path == item.path:
+            line = entry.lineno
+    return f"{path}:{(line or 0) + 1}: in {item.name}"
+
+
+def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport) -> None:
+    arguments: dict[str, object] = getattr(item, "funcargs", {})
+    service = arguments.get("service")
+    session = runtime.live_session
+    if session is None:
+        return
+    folder = bundle.folder_for(runtime.options.artifacts, item.nodeid)
+    names = bundle.write(folder, session, service if isinstance(service, Service) else None)
+    report.sections.append(("harness bundle", f"{folder}: {', '.join(names)}"))
+
+
+def _keep(runtime: Runtime, report: pytest.TestReport, *, failed: bool) -> None:
+    keep = runtime.options.keep
+    if keep is Keep.ALWAYS or (keep is Keep.ON_FAILURE and failed):
+        if entry := runtime.keep_session():
+            report.sections.append(("harness session kept", f"{entry} /bin/sh"))

@@ -1,0 +1,39 @@
+"""The client for pages: curl(1) over tcp4, tcp6 and Unix sockets."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from harness.command import run
+from harness.deadline import Deadline
+from harness.errors import CommandError, UsageError
+from harness.probes.reply import Reply, Times
+from harness.session.session import Session
+from harness.transports import Endpoint
+
+#: How much longer than its own limit curl may take to say so, in seconds.
+_GRACE_S = 5.0
+
+
+def ask(session: Session, endpoint: Endpoint, path: str, deadline: Deadline) -> Reply:
+    """Fetch `path` and return the body, the HTTP status and curl's own times."""
+    where = endpoint.curl(path)
+    if not where:
+        raise UsageError(f"curl has no way to an endpoint of the transport '{endpoint.transport}'.")
+    limit_s = deadline.remaining_s
+    plain = (*session.client_prefix, "curl", "--silent", "--show-error", "--max-time", f"{limit_s:.1f}")
+    command = (*plain, "--write-out", "%{stderr}\n%{json}", *where)
+    started = time.monotonic()
+    try:
+        done = run(command, timeout_s=limit_s + _GRACE_S, env=session.environment, cwd="/", check=False)
+    except CommandError as error:
+        return Reply(endpoint, "curl", b"", error.stdout, Times(started, None, None, time.monotonic()), error.sentence)
+    complaint, _newline, facts = done.stderr.decode(errors="replace").rpartition("\n")
+    told = json.loads(facts) if facts.startswith("{") else {}
+    # curl counts from its own start; what came before (a process, namespaces) is the difference to the whole.
+    begun = started + max(0.0, done.duration_s - told.get("time_total", done.duration_s))
+    connect, first = told.get("time_connect", 0), told.get("time_starttransfer", 0)
+    times = Times(started, begun + connect if connect else None, begun + first if first else None, time.monotonic())
+    status = int(told.get("http_code", 0))
+    return Reply(endpoint, "curl", b"", done.stdout, times, complaint.strip(), status, (*plain, *where))

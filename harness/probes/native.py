@@ -1,0 +1,49 @@
+"""A socket of our own: no process to start, so its times are those of the service."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from harness.deadline import Deadline
+from harness.probes.reply import Reply, Times
+from harness.session.session import Session
+from harness.transports import Endpoint
+
+
+def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -> Reply:
+    """Connect, send, shut down the sending side, read to the end; with datagrams send one and read one."""
+    received = bytearray()
+    connected = first = None
+    complaint = ""
+    with session.socket(endpoint.row.family, endpoint.row.kind) as client:
+        started = time.monotonic()
+        try:
+            client.settimeout(max(0.001, deadline.remaining_s))
+            client.connect(_address(session, endpoint))
+            connected = time.monotonic()
+            client.sendall(sent)
+            if not endpoint.datagram:
+                client.shutdown(socket.SHUT_WR)
+            while True:
+                client.settimeout(max(0.001, deadline.remaining_s))
+                chunk = client.recv(65536)
+                if chunk and first is None:
+                    first = time.monotonic()
+                received.extend(chunk)
+                if endpoint.datagram or not chunk:
+                    break
+        except TimeoutError:
+            complaint = f"nothing came to an end within {deadline.elapsed_s:.1f} s"
+        except OSError as error:
+            complaint = os.strerror(error.errno) if error.errno else str(error)
+        ended = time.monotonic()
+    return Reply(endpoint, "native", sent, bytes(received), Times(started, connected, first, ended), complaint)
+
+
+def _address(session: Session, endpoint: Endpoint) -> tuple[str, int] | tuple[int, int] | str:
+    """Return the address as seen from outside: a Unix socket is reached by its path, not by its namespace."""
+    if endpoint.row.family == socket.AF_UNIX:
+        return os.fspath(session.outside(endpoint.path))
+    return endpoint.native

@@ -1,0 +1,123 @@
+"""The client that the tutorial uses: socat(1), wrapped with `sh`. A black box: its start is part of its times."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sh
+
+from harness.deadline import Deadline
+from harness.errors import HarnessError
+from harness.probes.reply import Reply, Times
+from harness.session.session import Session
+from harness.transports import Endpoint
+
+#: What socat says at notice level once the connection stands, for every kind of address.
+_CONNECTED = b"starting data transfer loop"
+
+
+class _Received:
+    """Collects what socat prints and notes when; `sh` writes each chunk as it arrives."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.first: float | None = None
+
+    def write(self, chunk: bytes) -> None:
+        if self.first is None:
+            self.first = time.monotonic()
+        self.data.extend(chunk)
+
+
+class _Notices:
+    """Collects what socat says of itself and notes when the connection stood."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.connected: float | None = None
+
+    def write(self, chunk: bytes) -> None:
+        self.data.extend(chunk)
+        if self.connected is None and _CONNECTED in self.data:
+            self.connected = time.monotonic()
+
+    @property
+    def complaint(self) -> str:
+        """The errors among the notices (` E `), the last one first to be read."""
+        lines = self.data.decode(errors="replace").splitlines()
+        return "; ".join(line.partition(" E ")[2] for line in lines if " E " in line)
+
+
+def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -> Reply:
+    """Send bytes as `echo hello | socat - ADDRESS` does, and return all that comes back.
+
+    A stream's reply ends when the service closes it. A datagram's reply is one datagram: socat writes it in one piece
+    and would then wait for more, so it is ended there.
+    """
+    limit_s = max(1, round(deadline.remaining_s))
+    command = (*session.client_prefix, "socat", "-d", "-d", "-t", str(limit_s), "-", endpoint.socat)
+    received, notices = _Received(), _Notices()
+    started = time.monotonic()
+    complaint = ""
+    process = _start(command, sent, session, received, notices)
+    while process.is_alive():
+        if endpoint.datagram and received.data:
+            break
+        if deadline.expired:
+            complaint = f"nothing came to an end within {deadline.elapsed_s:.1f} s"
+            break
+        time.sleep(0.001)
+    _end(process)
+    ended = time.monotonic()
+    return Reply(
+        endpoint,
+        "socat",
+        sent,
+        bytes(received.data),
+        Times(started, _earlier(notices.connected, received.first), received.first, ended),
+        complaint=notices.complaint or complaint,
+        command=(*session.client_prefix, "socat", "-t", str(limit_s), "-", endpoint.socat),
+    )
+
+
+def _earlier(connected: float | None, first: float | None) -> float | None:
+    """Return the time of the connection; two threads note the times, and the reply's may win by a little."""
+    return min(connected, first) if connected is not None and first is not None else connected
+
+
+def _start(command: tuple[str, ...], sent: bytes, session: Session, received: _Received, notices: _Notices) -> Any:
+    """Start socat in the background. Its exit status is no error here: a refused connection is a result."""
+    try:
+        program = sh.Command(command[0])
+        return program(
+            *command[1:],
+            _in=sent,
+            _out=received,
+            _err=notices,
+            _out_bufsize=0,
+            _err_bufsize=0,
+            _env=dict(session.environment),
+            _cwd="/",
+            _tty_out=False,
+            _new_session=True,
+            _bg=True,
+            _bg_exc=False,
+            _no_out=True,
+            _no_err=True,
+            _ok_code=range(256),
+        )
+    except sh.CommandNotFound as error:
+        raise HarnessError(f"The program '{error}' was not found.", remedy="python -m harness setup") from None
+
+
+def _end(process: Any) -> None:
+    """Make sure that socat and what stands before it are gone and their output is read."""
+    try:
+        process.signal_group(15)
+    except (OSError, ProcessLookupError):
+        pass
+    try:
+        process.wait()
+    except (sh.ErrorReturnCode, sh.SignalException):
+        pass  # ended by the line above

@@ -1,0 +1,96 @@
+"""What one pytest process has: options, contracts, capabilities, images, and at most one live session."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+
+from harness import bases, contract, images
+from harness.activation import Activation, activations
+from harness.bases import Base
+from harness.capabilities import Capabilities
+from harness.contract import Contract
+from harness.errors import UsageError
+from harness.images import Image, ImageStore
+from harness.options import Options
+from harness.progress import Progress
+from harness.session import opening
+from harness.session.session import Session
+from harness.transports import ROWS, Transport
+
+
+class Runtime:
+    """Everything that is made once per process, each thing at its first use."""
+
+    def __init__(self, options: Options, progress: Progress, base: Base | None = None) -> None:
+        self.options = options
+        self.capabilities = Capabilities()
+        self.store = ImageStore(images.default_folder(), progress)
+        self._given_base = base
+        self._images: dict[str, Image] = {}
+        self._stack = contextlib.ExitStack()
+        self._session: Session | None = None
+
+    @cached_property
+    def contracts(self) -> dict[str, Contract]:
+        """Name -> contract; raises ContractError or UsageError with all mistakes."""
+        found = {item.name: item for item in contract.load_all(list(self.options.contracts))}
+        if unknown := sorted(set(self.options.images).difference(found)):
+            raise UsageError(
+                f"--harness-image names '{', '.join(unknown)}', of which there is no contract.",
+                remedy=f"Known are: {', '.join(found) or 'none'}.",
+            )
+        return found
+
+    @cached_property
+    def activations(self) -> dict[str, Activation]:
+        """Name -> activation, those that were asked for."""
+        return {name: item for name, item in activations().items() if name in self.options.activations}
+
+    @cached_property
+    def base(self) -> Base:
+        """What images are built on: as asked for, as told by xdist's controller, as before, or as found out."""
+        return self.options.base or self._given_base or self.store.known_base() or bases.choose()
+
+    @cached_property
+    def lacking(self) -> frozenset[Transport]:
+        """The transports that no client of this machine can use."""
+        return frozenset(
+            transport
+            for transport, row in ROWS.items()
+            if row.capability and not self.capabilities.has(row.capability)
+        )
+
+    def image(self, name: str) -> Image:
+        """Return the image of the contract `name`, built or fetched at its first use."""
+        if name not in self._images:
+            if reference := self.options.images.get(name):
+                self._images[name] = self.store.existing(name, reference)
+            else:
+                self._images[name] = self.store.image(self.contracts[name], self.base)
+        return self._images[name]
+
+    @property
+    def live_session(self) -> Session | None:
+        """The session of this process, if it has one by now."""
+        return self._session
+
+    def session(self) -> Session:
+        """Return the live session of this process, opened at its first use."""
+        if self._session is None:
+            self.store.prepare()
+            self._session = self._stack.enter_context(opening.testing(self.store.graph))
+        return self._session
+
+    def keep_session(self) -> str:
+        """Let the session outlive this process, and return how to enter it; the next test gets a new one."""
+        if self._session is None:
+            return ""
+        session, self._session = self._session, None
+        session.keep()
+        return " ".join(session.prefix)
+
+    def close(self) -> None:
+        """End the session."""
+        self._session = None
+        self._stack.close()

@@ -1,0 +1,114 @@
+"""A contract's service in a session: the image, activated, with clients that know what it promised."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from harness import probes
+from harness.activation import Activated, Activation, Workload
+from harness.contract import Contract
+from harness.deadline import Deadline
+from harness.errors import CapabilityMissing, ProbeFailed
+from harness.images import Image
+from harness.probes import Client, Reply
+from harness.session.session import Session
+from harness.transports import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a suite talks to."""
+
+    contract: Contract
+    image: Image
+    session: Session
+    activated: Activated
+    #: Name of the activation.
+    activation: str
+    #: Factor for every time limit of the contract.
+    timeout_scale: float = 1.0
+    #: Every reply so far, for the failure bundle.
+    replies: list[Reply] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The contract's name, and that of its units."""
+        return self.contract.name
+
+    def awake(self, transport: Transport) -> bool:
+        """Whether the container behind `transport` has been started."""
+        return self.activated.awake(transport)
+
+    def ask_cold(self, transport: Transport, client: Client | None = None) -> Reply:
+        """Be the first client: wake the container and get its reply within the contract's `limits.cold_s`.
+
+        Raises ProbeFailed when there is no reply or another one, or when the container was awake already.
+        """
+        if self.awake(transport):
+            raise ProbeFailed(
+                f"The service '{self.name}' ({self.activation}) was awake before its first client came.",
+                evidence=self.activated.evidence(),
+            )
+        return self._ask(transport, client, self.contract.limits.cold_s, "cold")
+
+    def ask_warm(self, transport: Transport, client: Client | None = None) -> Reply:
+        """Ask a service that is awake, and get its reply within the contract's `limits.warm_s`."""
+        return self._ask(transport, client, self.contract.limits.warm_s, "warm")
+
+    def wait_awake(self, transport: Transport) -> None:
+        """Wait until systemd calls the service active; raise UnitFailed as soon as it has failed."""
+        self.activated.wait_awake(transport, self._deadline(self.contract.limits.cold_s))
+
+    def rearm(self) -> None:
+        """Stop the service, so that the next client is the first one again."""
+        self.activated.rearm(self._deadline(self.contract.limits.stop_s))
+
+    def _ask(self, transport: Transport, client: Client | None, limit_s: float, kind: str) -> Reply:
+        client = client or probes.clients(self.contract.probe)[0]
+        endpoint = self.activated.workload.endpoints[transport]
+        deadline = self._deadline(limit_s)
+        reply = probes.ask(self.session, endpoint, self.contract.probe, client, deadline)
+        self.replies.append(reply)
+        if wrong := probes.judge(reply, self.contract.probe):
+            raise ProbeFailed(
+                f"The service '{self.name}' ({self.activation}) failed its {kind} probe by {client} over {transport}: "
+                f"the reply {wrong}, after {reply.times.whole_s:.1f} s of {deadline.limit_s:g} s.",
+                remedy="The same again, while the session lives, is the command below 'reproduce'; "
+                "'--harness-keep=on-failure' keeps the session.",
+                evidence={
+                    "sent": repr(reply.sent)[1:] if reply.sent else f"GET {endpoint}",
+                    "reproduce": reply.reproducer,
+                    **self.activated.evidence(),
+                },
+            )
+        return reply
+
+    def _deadline(self, limit_s: float) -> Deadline:
+        return Deadline.after(limit_s * self.timeout_scale)
+
+
+@contextlib.contextmanager
+def open_service(
+    session: Session,
+    contract: Contract,
+    image: Image,
+    activation: Activation,
+    lacking: frozenset[Transport],
+    timeout_scale: float = 1.0,
+) -> Iterator[Service]:
+    """Activate a contract's image in a session; sockets of the `lacking` transports are left out.
+
+    Raises CapabilityMissing when no socket is left.
+    """
+    listeners = [table.listener for table in contract.sockets if not lacking.intersection(table.transports)]
+    if not listeners:
+        raise CapabilityMissing(
+            ", ".join(sorted(lacking)), f"the contract '{contract.name}' has no other socket", "see 'harness doctor'"
+        )
+    workload = Workload(
+        contract.name, image.reference, session.place(listeners), contract.image.command, contract.limits.stop_s
+    )
+    with activation.activate(session, workload) as activated:
+        yield Service(contract, image, session, activated, activation.name, timeout_scale)

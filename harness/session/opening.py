@@ -1,0 +1,268 @@
+"""Making sessions: as root in namespaces of their own, as an ordinary user in a delegated scope."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.command import base_environment, network_environment
+from harness.deadline import Deadline
+from harness.errors import CapabilityMissing, SessionError, WaitTimeout
+from harness.session import account as accounts
+from harness.session import spec as specs
+from harness.session.bus import Manager
+from harness.session.session import Session
+from harness.session.spec import Bind, Paths, Spec
+
+#: Where a session sees the shared store of images.
+STORE = "/run/harness/store"
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+#: Longest wait for a session, in seconds; the supervisor's own limit is a little shorter.
+_OPEN_LIMIT_S = 40.0
+
+#: Longest wait for its end; a zombie of the session may wait seconds for a slow process 1 of the machine.
+_CLOSE_LIMIT_S = 30.0
+
+
+@contextlib.contextmanager
+def testing(store: Path) -> Iterator[Session]:
+    """Open a session in which images of `store` are activated; its network, as root, has nothing but `lo`."""
+    with _open(_spec(store, writing=False)) as session:
+        # Without podman's pause process the first service of a session can lose its READY=1 (podman 4.3 to 5.4).
+        session.run(["podman", "unshare", "true"])
+        yield session
+
+
+@contextlib.contextmanager
+def fresh(store: Path) -> Iterator[Session]:
+    """Open a session as `testing` does, but as a first login finds it: podman has never run there."""
+    with _open(_spec(store, writing=False)) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def building(store: Path, *context: Bind) -> Iterator[Session]:
+    """Open a session that writes to `store` and has the machine's network, for package mirrors and registries."""
+    with _open(_spec(store, *context, writing=True)) as session:
+        session.run(["podman", "unshare", "true"])
+        yield session
+
+
+def is_isolated() -> bool:
+    """Whether sessions of this process get namespaces, an account and ports of their own, which takes root."""
+    return os.geteuid() == 0
+
+
+def _spec(store: Path, *context: Bind, writing: bool) -> Spec:
+    """Describe the session that this process can have."""
+    if not is_isolated():
+        return _delegated(store, writing=writing)
+    account = accounts.throwaway()
+    paths = Paths(account.home, account.runtime_dir, "/run/harness")
+    storage = specs.storage_writing(STORE) if writing else specs.storage_reading(STORE)
+    binds = [Bind(os.fspath(store), STORE, read_only=not writing), *context]
+    if writing:
+        binds.extend(Bind(folder, folder) for folder in _resolver_folders())
+    return Spec(
+        account.uid,
+        account.gid,
+        paths,
+        specs.environment(account, paths) | (network_environment() if writing else {}),
+        specs.config_files(paths, storage),
+        accounts.etc_files(account),
+        binds,
+        own_network=not writing,
+        cgroup_parent="" if _booted() else os.fspath(cgroup_root()),
+        manager=_manager_command(),
+    )
+
+
+def _delegated(store: Path, *, writing: bool) -> Spec:
+    own = accounts.current()
+    base = f"{own.runtime_dir}/harness-{secrets.token_hex(4)}"
+    paths = Paths(f"{base}/home", f"{base}/run", f"{base}/state")
+    storage = specs.storage_writing(os.fspath(store)) if writing else specs.storage_reading(os.fspath(store))
+    return Spec(
+        own.uid,
+        own.gid,
+        paths,
+        specs.environment(own, paths) | (network_environment() if writing else {}),
+        specs.config_files(paths, storage),
+        own_network=False,
+        manager=_manager_command(),
+    )
+
+
+def _manager_command() -> tuple[str, ...]:
+    for path in specs.MANAGER_PATHS:
+        if path.exists():
+            # basic.target has the sockets of a login, D-Bus among them, and none of the services that the machine's
+            # packages want in every login (default.target).
+            return (os.fspath(path), "--user", "--unit=basic.target")
+    raise CapabilityMissing("systemd", f"none of {', '.join(map(str, specs.MANAGER_PATHS))}", "install systemd")
+
+
+def _booted() -> bool:
+    """Whether systemd is the machine's process 1, see sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def _resolver_folders() -> list[str]:
+    """Return the folder that /etc/resolv.conf really is in, where the session's own /run would hide it."""
+    folder = os.path.dirname(os.path.realpath("/etc/resolv.conf"))
+    return [folder] if folder.startswith("/run/") and os.path.isdir(folder) else []
+
+
+def cgroup_root(mounts: Path = Path("/proc/self/mountinfo")) -> Path:
+    """Return where cgroup version 2 is mounted; on a hybrid machine that is not /sys/fs/cgroup itself."""
+    for line in mounts.read_text(encoding="utf-8").splitlines():
+        before, _dash, after = line.partition(" - ")
+        if after.startswith("cgroup2 "):
+            return Path(before.split()[4])
+    raise CapabilityMissing("cgroup_v2", "no file system of type cgroup2 is mounted", "boot with cgroup version 2")
+
+
+@contextlib.contextmanager
+def _open(spec: Spec) -> Iterator[Session]:
+    """Start the supervisor, wait for the session, end both on the way out."""
+    supervisor = _Supervisor()
+    try:
+        supervisor.send(json.dumps(asdict(spec)).encode())
+        session = _await_ready(spec, supervisor)
+        try:
+            yield session
+        finally:
+            session.close()
+    finally:
+        supervisor.end()
+
+
+class _Supervisor:
+    """The process that owns a session, and the channel to it; it ends the session when the channel closes."""
+
+    def __init__(self) -> None:
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._kept = False
+        with theirs:
+            self._process = subprocess.Popen(
+                [*_scope(), sys.executable, "-I", "-S", "-B", os.fspath(_SUPERVISOR)],
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=_supervisor_environment(),
+            )
+
+    def send(self, message: bytes) -> None:
+        """Send one message."""
+        self.channel.send(message)
+
+    def keep(self) -> None:
+        """Let supervisor and session go on when the channel closes."""
+        self.send(b"keep")
+        self._kept = True
+
+    def said(self) -> str:
+        """Return what it has printed, which is nothing unless it failed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.2)
+        assert self._process.stderr is not None
+        os.set_blocking(self._process.stderr.fileno(), False)
+        return (self._process.stderr.read() or b"").decode(errors="replace")
+
+    def end(self) -> None:
+        """Close the channel and wait until nothing is left; `Popen.wait` would poll, every 50 ms at the end."""
+        self.channel.close()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        if self._kept:
+            self._process.returncode = 0  # not ours any more
+            return
+        with open(os.pidfd_open(self._process.pid), closefd=True) as ended:
+            gone, _, _ = select.select([ended], [], [], _CLOSE_LIMIT_S)
+        if not gone:
+            self._process.kill()
+        self._process.wait()
+        if not gone:
+            raise SessionError(
+                f"A session did not end within {_CLOSE_LIMIT_S:g} s.",
+                remedy="'python -m harness sweep' removes what is left of it.",
+            )
+
+
+def _await_ready(spec: Spec, supervisor: _Supervisor) -> Session:
+    """Read what the supervisor says until the session is ready."""
+    deadline = Deadline.after(_OPEN_LIMIT_S)
+    heard: dict[str, Any] = {}
+    while True:
+        supervisor.channel.settimeout(max(0.01, deadline.remaining_s))
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(supervisor.channel, 1 << 20, 1)
+        except TimeoutError:
+            raise WaitTimeout("a session", deadline.elapsed_s, heard) from None
+        if not data:
+            raise _not_made("its supervisor ended", supervisor, heard)
+        heard |= json.loads(data)
+        if "error" in heard:
+            raise _not_made(f"could not {heard['step']}: {heard['error']}", supervisor, heard)
+        if "ready" in heard:
+            manager = Manager(socket.socket(fileno=descriptors[0]), spec.uid)
+            return _session(spec, heard["init"], heard["cgroup"], manager, supervisor.keep)
+
+
+def _not_made(why: str, supervisor: _Supervisor, heard: dict[str, Any]) -> SessionError:
+    return SessionError(
+        f"No throwaway session could be made: {why}.",
+        remedy="'python -m harness doctor' tells what this machine lacks.",
+        evidence={"systemd --user": heard.get("log", ""), "supervisor": supervisor.said()},
+    )
+
+
+def _session(spec: Spec, init: int, cgroup: str, manager: Manager, keep: Callable[[], None]) -> Session:
+    account = accounts.throwaway() if is_isolated() else accounts.current()
+    root, prefix, client_prefix = Path("/"), _through_the_manager(), ()
+    if is_isolated():
+        root, prefix = Path(f"/proc/{init}/root"), _through_namespaces(spec, init, cgroup)
+        client_prefix = prefix
+    return Session(
+        os.path.basename(cgroup), account, spec.paths, spec.env, manager, prefix, client_prefix, root, Path(cgroup),
+        init, spec.own_network, keep,
+    )  # fmt: skip
+
+
+def _through_namespaces(spec: Spec, init: int, cgroup: str) -> tuple[str, ...]:
+    """Return the command prefix that enters a session's cgroup, namespaces and account."""
+    join = ("/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"', f"{cgroup}/user/clients/cgroup.procs")
+    namespaces = ("--mount", "--ipc", "--pid", "--net", "--cgroup")
+    account = (f"--setuid={spec.uid}", f"--setgid={spec.gid}", f"--wdns={spec.paths.home}")
+    return (*join, "nsenter", f"--target={init}", *namespaces, *account, "--")
+
+
+def _through_the_manager() -> tuple[str, ...]:
+    """Return the command prefix for a session without namespaces: its manager starts the command in its own cgroup."""
+    return ("systemd-run", "--user", "--quiet", "--pipe", "--wait", "--collect", "--")
+
+
+def _scope() -> tuple[str, ...]:
+    """Return the command prefix that puts the supervisor into a delegated scope where systemd owns the cgroups."""
+    if not _booted():
+        return ()
+    mode = () if is_isolated() else ("--user",)
+    return ("systemd-run", *mode, "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--")
+
+
+def _supervisor_environment() -> dict[str, str]:
+    """Return the environment of the supervisor; systemd-run --user needs the way to the login's own manager."""
+    allowed = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+    return base_environment() | {name: os.environ[name] for name in allowed if name in os.environ}

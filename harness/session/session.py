@@ -1,0 +1,214 @@
+"""A running session, as everything to the right of it uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness.command import Completed, run, run_with_progress
+from harness.errors import SessionError
+from harness.progress import Progress, silent
+from harness.session import syscalls
+from harness.session.account import Account
+from harness.session.bus import Manager
+from harness.session.spec import Paths
+from harness.transports import ROWS, Listener, Transport
+
+#: Longest run of a program in a session where the caller names no limit, in seconds.
+COMMAND_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One throwaway `systemd --user` with its HOME, XDG_RUNTIME_DIR, containers and, as root, namespaces."""
+
+    #: Unique on the machine while the session lives; also the name of its cgroup.
+    name: str
+    account: Account
+    paths: Paths
+    environment: Mapping[str, str]
+    manager: Manager
+    #: What stands before a command so that it runs inside.
+    prefix: tuple[str, ...]
+    #: What stands before a client program; where no namespace is between it and the sockets, nothing.
+    client_prefix: tuple[str, ...]
+    #: Where the session's file system is seen from outside.
+    root: Path
+    #: Folder of the session's cgroup on the machine.
+    cgroup: Path
+    #: Process id of the session's first process.
+    init: int
+    #: Whether ports are the session's own, so that those of a contract are always free.
+    own_network: bool
+    #: Asks the supervisor to go on when the harness ends.
+    _keep: Callable[[], None]
+    _descriptors: dict[str, int] = field(default_factory=dict)
+
+    # -- programs -----------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout_s: float = COMMAND_LIMIT_S,
+        stdin: bytes = b"",
+        check: bool = True,
+    ) -> Completed:
+        """Run a program inside, as the session's account, with the session's environment and nothing else of ours."""
+        return run(
+            [*self.prefix, *command], timeout_s=timeout_s, stdin=stdin, check=check, env=self.environment, cwd="/"
+        )
+
+    def run_with_progress(
+        self, command: Sequence[str], *, timeout_s: float, title: str, progress: Progress = silent
+    ) -> Completed:
+        """Run a long program inside, saying where it is."""
+        return run_with_progress(
+            [*self.prefix, *command], timeout_s=timeout_s, title=title, progress=progress, env=self.environment
+        )
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def outside(self, path: str) -> Path:
+        """Return where a path of the session's is seen from outside."""
+        return self.root / path.lstrip("/")
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file below the session's home that belongs to its account.
+
+        Raises SessionError when the way there leads over a symbolic link: the account must not lead root elsewhere.
+        """
+        if not path.startswith(f"{self.paths.home}/"):
+            raise SessionError(f"The file '{path}' is not below the session's home folder.")
+        folder = self.outside(self.paths.home)
+        *parents, name = path[len(self.paths.home) + 1 :].split("/")
+        for part in parents:
+            folder = folder / part
+            if not folder.is_symlink() and not folder.exists():
+                folder.mkdir(0o700)
+                os.chown(folder, self.account.uid, self.account.gid)
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                raise SessionError(f"The path '{folder}' in the session is not a folder.")
+        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
+        descriptor = os.open(folder / name, flags, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchown(descriptor, self.account.uid, self.account.gid)
+            file.write(text)
+
+    def remove(self, path: str) -> None:
+        """Remove a file of the session's; it may have gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            self.outside(path).unlink()
+
+    def capture(self, unit: str) -> None:
+        """Make the file for the output of the service `unit` before its first start.
+
+        An OCI runtime gives its standard output to the user of the container, see fchown(2); anybody may write to this
+        file, so that the service's next start can still open it.
+        """
+        path = self.outside(f"{self.paths.output}/{unit}.log")
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        path.chmod(0o666)
+
+    def output(self, unit: str) -> str:
+        """Return what the service `unit` has printed so far, all its starts together."""
+        return self._read(f"{self.paths.output}/{unit}.log")
+
+    def manager_log(self) -> str:
+        """Return what `systemd --user` itself has said so far."""
+        return self._read(self.paths.manager_log)
+
+    def _read(self, path: str) -> str:
+        try:
+            return self.outside(path).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    # -- the network --------------------------------------------------------------------------------------------
+
+    def socket(self, family: int, kind: int) -> socket.socket:
+        """Return a socket made in the session's network namespace; any thread can use it."""
+        if not self.own_network:
+            return socket.socket(family, kind)
+        made: list[socket.socket | OSError] = []
+
+        def make() -> None:
+            try:
+                syscalls.setns(self._network(), syscalls.CLONE_NEWNET)
+                made.append(socket.socket(family, kind))
+            except OSError as error:
+                made.append(error)
+
+        # A thread of its own: setns(2) moves one thread, and this one ends with its single task.
+        thread = threading.Thread(target=make, name="harness-setns")
+        thread.start()
+        thread.join()
+        if isinstance(made[0], OSError):
+            raise SessionError(f"No socket could be made in the session '{self.name}': {made[0]}.")
+        return made[0]
+
+    def _network(self) -> int:
+        if "net" not in self._descriptors:
+            self._descriptors["net"] = os.open(f"/proc/{self.init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        return self._descriptors["net"]
+
+    def place(self, listeners: Sequence[Listener]) -> tuple[Listener, ...]:
+        """Return the listeners at addresses that this session can give them.
+
+        Unix sockets go to the home folder. Ports stay as they are where the network is the session's own; vsock ports,
+        which no namespace keeps apart on most kernels, and all ports of a shared network are chosen free. Equal port
+        numbers of one family of transports stay equal.
+        """
+        chosen: dict[tuple[bool, int], int] = {}
+        placed = []
+        for listener in listeners:
+            if listener.path:
+                placed.append(replace(listener, path=f"{self.paths.home}/{listener.path}"))
+                continue
+            vsock = listener.transports[0] is Transport.VSOCK
+            if self.own_network and not vsock:
+                placed.append(listener)
+                continue
+            key = (vsock, listener.port)
+            if key not in chosen:
+                group = [other for other in listeners if other.port and (other.transports[0] is Transport.VSOCK) == vsock]
+                chosen[key] = _free_port([other for other in group if other.port == listener.port])
+            placed.append(replace(listener, port=chosen[key]))
+        return tuple(placed)
+
+    def keep(self) -> None:
+        """Let the session outlive the harness, for a person to look into; `python -m harness sweep --kept` ends it."""
+        self._keep()
+
+    def close(self) -> None:
+        """Give up what this object holds of the session; the session itself is ended by who opened it."""
+        self.manager.close()
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+
+def _free_port(listeners: Sequence[Listener]) -> int:
+    """Return a port on which all `listeners` can be bound at this moment."""
+    for _attempt in range(50):
+        with contextlib.ExitStack() as held:
+            port = 0
+            try:
+                for listener in listeners:
+                    row = ROWS[listener.transports[0]]
+                    trial = held.enter_context(socket.socket(row.family, row.kind))
+                    if row.family == socket.AF_VSOCK:
+                        trial.bind((socket.VMADDR_CID_ANY, port or socket.VMADDR_PORT_ANY))
+                    else:
+                        trial.bind(("::1" if row.family == socket.AF_INET6 else "127.0.0.1", port))
+                    port = port or trial.getsockname()[1]
+            except OSError:
+                continue
+            return port
+    raise SessionError(f"No free port was found for {', '.join(listener.line for listener in listeners)}.")

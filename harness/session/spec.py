@@ -1,0 +1,126 @@
+"""What a session is made of: its paths, its environment, the files it starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.command import SYSTEM_PATH
+from harness.session.account import Account
+
+#: systemd as a user manager; Fedora has only the second.
+MANAGER_PATHS = (Path("/lib/systemd/systemd"), Path("/usr/lib/systemd/systemd"))
+
+#: Every service of a session writes to a file: without a journal systemd would drop the output, see FACTS in docs.
+#: A `service.d` folder holds drop-ins for all units of the type, see systemd.unit(5).
+_OUTPUT_DROP_IN = """\
+[Service]
+StandardOutput=append:{output}/%n.log
+StandardError=append:{output}/%n.log
+"""
+
+#: `passthrough` gives the container the service's own output, which outlives the container.
+_CONTAINERS_CONF = """\
+[containers]
+pids_limit = 0
+log_driver = "passthrough"
+
+[engine]
+cgroup_manager = "systemd"
+events_logger = "file"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A folder of the machine that a session sees."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where a session's things are, as its own processes see them."""
+
+    home: str
+    runtime: str
+    #: For the harness: the manager's log, the units' output.
+    state: str
+
+    @property
+    def units(self) -> str:
+        """The folder of the user's unit files."""
+        return f"{self.home}/.config/systemd/user"
+
+    @property
+    def quadlets(self) -> str:
+        """The folder of the user's Quadlet files, see podman-systemd.unit(5)."""
+        return f"{self.home}/.config/containers/systemd"
+
+    @property
+    def output(self) -> str:
+        """The folder with one file of output per service."""
+        return f"{self.state}/output"
+
+    @property
+    def manager_log(self) -> str:
+        """What `systemd --user` itself says."""
+        return f"{self.state}/manager.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """All that the supervisor needs to make a session; sent to it as JSON."""
+
+    uid: int
+    gid: int
+    paths: Paths
+    env: Mapping[str, str]
+    #: Path -> text of files that belong to the session's account.
+    files: Mapping[str, str]
+    #: Name -> text of files that stand over those of the same name below /etc.
+    etc: Mapping[str, str] = field(default_factory=dict)
+    binds: Sequence[Bind] = ()
+    #: Whether the session has a network namespace with nothing but `lo`.
+    own_network: bool = True
+    #: The cgroup below which the session makes its own; empty for the supervisor's.
+    cgroup_parent: str = ""
+    manager: Sequence[str] = ()
+
+
+def environment(account: Account, paths: Paths) -> dict[str, str]:
+    """Return the whole environment of a session's processes, as a login would set it."""
+    return {
+        "HOME": paths.home,
+        "LANG": "C.UTF-8",
+        "LOGNAME": account.name,
+        "PATH": SYSTEM_PATH,
+        "SHELL": "/bin/sh",
+        "USER": account.name,
+        "XDG_RUNTIME_DIR": paths.runtime,
+        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={paths.runtime}/bus",
+    }
+
+
+def config_files(paths: Paths, storage: str) -> dict[str, str]:
+    """Return path -> text of what a session's account finds in its home; `storage` is for storage.conf."""
+    config = f"{paths.home}/.config"
+    return {
+        f"{config}/containers/storage.conf": storage,
+        f"{config}/containers/containers.conf": _CONTAINERS_CONF,
+        f"{paths.units}/service.d/10-output.conf": _OUTPUT_DROP_IN.format(output=paths.output),
+        f"{paths.output}/.keep": "",
+    }
+
+
+def storage_reading(store: str) -> str:
+    """Return a storage.conf for containers of the session's own over the images of a shared read-only store."""
+    return f'[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = ["{store}"]\n'
+
+
+def storage_writing(store: str) -> str:
+    """Return a storage.conf that builds into a store."""
+    return f'[storage]\ndriver = "overlay"\ngraphroot = "{store}"\n'
