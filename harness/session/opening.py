@@ -110,7 +110,7 @@ def _manager_command() -> tuple[str, ...]:
         if path.exists():
             # basic.target has the sockets of a login, D-Bus among them, and none of the services that the machine's
             # packages want in every login (default.target).
-            return (os.fspath(path), "--user", "--unit=basic.target")
+            return (os.fspath(path), "--user", "--unit=basic.target", "--log-target=journal")
     raise CapabilityMissing("systemd", f"none of {', '.join(map(str, specs.MANAGER_PATHS))}", "install systemd")
 
 

@@ -106,8 +106,7 @@ def start_manager(spec: Spec, log: str) -> int:
         os.dup2(output, 2)
         os.closerange(3, 256)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        manager_env = {"NOTIFY_SOCKET": notify_socket(spec), "SYSTEMD_LOG_TARGET": "journal"}
-        os.execve(spec["manager"][0], spec["manager"], {**spec["env"], **manager_env})
+        os.execve(spec["manager"][0], spec["manager"], {**spec["env"], "NOTIFY_SOCKET": notify_socket(spec)})
     except BaseException as error:  # the forked child must never return into the parent's code
         os.write(2, f"{error}\n".encode())
     os._exit(127)
