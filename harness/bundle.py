@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +40,7 @@ def _files(session: Session, service: Service | None) -> Iterator[tuple[str, str
     yield "containers.json", _said(session, "podman", "inspect", *_containers(service))
     yield "reproduce.txt", "".join(f"{reply.reproducer}\n" for reply in service.replies)
     yield "replies.txt", "".join(f"{reply}\n" for reply in service.replies)
-    for name, text in service.activated.files.items():
-        yield name, text
+    yield from service.activated.files.items()
     for unit in service.activated.services:
         yield f"{unit}.output.txt", session.output(unit)
 
@@ -65,9 +63,9 @@ def processes(session: Session) -> str:
     found = {}
     for file in session.cgroup.rglob("cgroup.procs"):
         with contextlib.suppress(OSError):
-            for pid in file.read_text(encoding="ascii").split():
+            for number in file.read_text(encoding="ascii").split():
                 with contextlib.suppress(OSError):
-                    found[int(pid)] = _process(int(pid))
+                    found[int(number)] = _process(int(number))
     children: dict[int, list[int]] = {}
     for pid, (parent, _text) in found.items():
         children.setdefault(parent if parent in found else 0, []).append(pid)
@@ -80,15 +78,13 @@ def _process(pid: int) -> tuple[int, str]:
     parent = int((folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     descriptors = []
-    for link in sorted((folder / "fd").iterdir(), key=lambda link: int(link.name)):
+    for number in sorted(int(link.name) for link in (folder / "fd").iterdir()):
         with contextlib.suppress(OSError):
-            descriptors.append(f"{link.name}={os.readlink(link)}")
+            descriptors.append(f"{number}={(folder / 'fd' / str(number)).readlink()}")
     return parent, f"{pid} {command or '(kernel or zombie)'}  [{', '.join(descriptors)}]"
 
 
-def _tree(
-    pid: int, depth: int, children: dict[int, list[int]], found: dict[int, tuple[int, str]]
-) -> Iterator[str]:
+def _tree(pid: int, depth: int, children: dict[int, list[int]], found: dict[int, tuple[int, str]]) -> Iterator[str]:
     if pid:
         yield f"{'  ' * depth}{found[pid][1]}\n"
     for child in sorted(children.get(pid, [])):

@@ -79,9 +79,7 @@ def run(
         ) from None
     except (FileNotFoundError, PermissionError) as error:
         ended = subprocess.CompletedProcess(list(command), 127, b"", str(error).encode())
-    completed = Completed(
-        tuple(command), ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started
-    )
+    completed = Completed(tuple(command), ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started)
     if check and completed.status != 0:
         raise CommandError(command, completed.status, stdout=completed.stdout, stderr=completed.stderr)
     return completed

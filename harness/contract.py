@@ -72,9 +72,7 @@ class SocketTable(Table):
     @model_validator(mode="after")
     def _address_fits(self) -> Self:
         unix = Transport.UNIX in self.transports
-        if len(self.transports) != 1 and (
-            len(self.transports) != 2 or frozenset(self.transports) not in DUAL_STACK
-        ):
+        if len(self.transports) != 1 and (len(self.transports) != 2 or frozenset(self.transports) not in DUAL_STACK):
             raise ValueError("one socket serves one transport, or 'tcp4' with 'tcp6', or 'udp4' with 'udp6'")
         if unix and (self.path is None or self.port is not None):
             raise ValueError("a 'unix' socket takes 'path' and no 'port'")

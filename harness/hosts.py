@@ -9,7 +9,7 @@ from testinfra.backend.base import BaseBackend, CommandResult
 from harness.session.session import Session
 
 
-class SessionBackend(BaseBackend):
+class SessionBackend(BaseBackend):  # type: ignore[misc]
     """Runs testinfra's commands as the session's account, with the session's environment and a time limit."""
 
     NAME = "harness-session"

@@ -23,6 +23,7 @@ from harness.hints import hint
 from harness.progress import Progress, silent
 from harness.session import account as accounts
 from harness.session import opening
+from harness.session.session import Session
 from harness.session.spec import Bind
 
 #: Environment variable that names another folder for the images.
@@ -180,7 +181,7 @@ class ImageStore:
                 found = session.run(here)
         return self._keep(Image(name, reference, found.text.strip(), "", source, time.monotonic() - started))
 
-    def _copy(self, reference: str, home: str, session: opening.Session) -> None:
+    def _copy(self, reference: str, home: str, session: Session) -> None:
         """Copy an image of the caller's own podman into the store."""
         self._progress(f"copy the image '{reference}' from your own podman")
         archive = f"{home}/image.tar"
@@ -193,7 +194,7 @@ class ImageStore:
             session.remove(archive)
 
     @contextlib.contextmanager
-    def _building(self, *context: Bind) -> Iterator[opening.Session]:
+    def _building(self, *context: Bind) -> Iterator[Session]:
         self.prepare()
         with opening.building(self.graph, *context) as session:
             yield session

@@ -59,7 +59,10 @@ def add_options(parser: pytest.Parser) -> None:
         "--harness-transports", metavar="LIST", type=_transports, help=f"probe only these of {kinds} (default: all)"
     )
     group.addoption(
-        "--harness-activation", metavar="LIST", type=_activations, help=f"activate only by these of {ways} (default: all)"
+        "--harness-activation",
+        metavar="LIST",
+        type=_activations,
+        help=f"activate only by these of {ways} (default: all)",
     )
     group.addoption(
         "--harness-base", choices=("auto", *Base), default=None,
@@ -105,7 +108,9 @@ def read(config: pytest.Config) -> Options:
             base=None if base == "auto" else Base(base),
             strict=_strict(given.harness_strict, str(config.getini("harness_strict"))),
             keep=Keep(given.harness_keep or _one_of(tuple(Keep), str(config.getini("harness_keep")))),
-            artifacts=Path(given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))).absolute(),
+            artifacts=Path(
+                given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))
+            ).absolute(),
             timeout_scale=given.harness_timeout_scale or _factor(str(config.getini("harness_timeout_scale"))),
         )
     except argparse.ArgumentTypeError as error:

@@ -196,6 +196,6 @@ def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport
 
 def _keep(runtime: Runtime, report: pytest.TestReport, *, failed: bool) -> None:
     keep = runtime.options.keep
-    if keep is Keep.ALWAYS or (keep is Keep.ON_FAILURE and failed):
-        if entry := runtime.keep_session():
-            report.sections.append(("harness session kept", f"{entry} /bin/sh"))
+    wanted = keep is Keep.ALWAYS or (keep is Keep.ON_FAILURE and failed)
+    if wanted and (entry := runtime.keep_session()):
+        report.sections.append(("harness session kept", f"{entry} /bin/sh"))

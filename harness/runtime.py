@@ -56,9 +56,7 @@ class Runtime:
     def lacking(self) -> frozenset[Transport]:
         """The transports that no client of this machine can use."""
         return frozenset(
-            transport
-            for transport, row in ROWS.items()
-            if row.capability and not self.capabilities.has(row.capability)
+            transport for transport, row in ROWS.items() if row.capability and not self.capabilities.has(row.capability)
         )
 
     def image(self, name: str) -> Image:

@@ -62,7 +62,8 @@ ROWS: dict[Transport, Row] = {
         socket.AF_INET, _STREAM, "127.0.0.1:{port}", "tcp4:127.0.0.1:{port}", ("--ipv4", "http://127.0.0.1:{port}")
     ),
     Transport.TCP6: Row(
-        socket.AF_INET6, _STREAM, "[::1]:{port}", "tcp6:[::1]:{port}", ("--ipv6", "http://[::1]:{port}"), "ipv6_loopback"
+        socket.AF_INET6, _STREAM, "[::1]:{port}", "tcp6:[::1]:{port}", ("--ipv6", "http://[::1]:{port}"),
+        capability="ipv6_loopback",
     ),
     Transport.UDP4: Row(socket.AF_INET, _DATAGRAM, "127.0.0.1:{port}", "udp4:127.0.0.1:{port}"),
     Transport.UDP6: Row(
@@ -147,7 +148,7 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """What stands behind the directive, and behind the launcher's `--listen`; a dual-stack socket is a bare port."""
+        """What stands behind the directive and the launcher's `--listen`; a dual-stack socket is a bare port."""
         if len(self.transports) > 1:
             return str(self.port)
         return ROWS[self.transports[0]].listen.format(port=self.port, path=self.path)

@@ -1,4 +1,4 @@
-"""Every image, by every activation, over every transport: the first client wakes it and is answered, and so are the next."""
+"""Every image, by every activation, over every transport: the first client is answered, and so are the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activation by unit files: a socket unit, and a service unit that each activation of this kind writes in its own way."""
+"""Activation by unit files: a socket unit, and a service unit that each activation of this kind writes itself."""
 
 from __future__ import annotations
 

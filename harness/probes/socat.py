@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from typing import Any
 
@@ -86,7 +88,7 @@ def _earlier(connected: float | None, first: float | None) -> float | None:
     return min(connected, first) if connected is not None and first is not None else connected
 
 
-def _start(command: tuple[str, ...], sent: bytes, session: Session, received: _Received, notices: _Notices) -> Any:
+def _start(command: tuple[str, ...], sent: bytes, session: Session, received: Any, notices: Any) -> Any:
     """Start socat in the background. Its exit status is no error here: a refused connection is a result."""
     try:
         program = sh.Command(command[0])
@@ -105,7 +107,7 @@ def _start(command: tuple[str, ...], sent: bytes, session: Session, received: _R
             _bg_exc=False,
             _no_out=True,
             _no_err=True,
-            _ok_code=range(256),
+            _ok_code=list(range(256)),
         )
     except sh.CommandNotFound as error:
         raise HarnessError(f"The program '{error}' was not found.", remedy="python -m harness setup") from None
@@ -113,11 +115,7 @@ def _start(command: tuple[str, ...], sent: bytes, session: Session, received: _R
 
 def _end(process: Any) -> None:
     """Make sure that socat and what stands before it are gone and their output is read."""
-    try:
-        process.signal_group(15)
-    except (OSError, ProcessLookupError):
-        pass
-    try:
+    with contextlib.suppress(OSError):
+        process.signal_group(signal.SIGTERM)
+    with contextlib.suppress(sh.ErrorReturnCode, sh.SignalException):
         process.wait()
-    except (sh.ErrorReturnCode, sh.SignalException):
-        pass  # ended by the line above

@@ -1,1 +1,1 @@
-"""The throwaway user session: its own `systemd --user`, HOME, XDG_RUNTIME_DIR, container storage and, as root, namespaces."""
+"""The throwaway user session: own `systemd --user`, HOME, XDG_RUNTIME_DIR, containers and, as root, namespaces."""

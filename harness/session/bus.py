@@ -136,8 +136,8 @@ class Manager:
     def _authenticate(self, uid: int) -> None:
         """Say who connected: the D-Bus specification's mechanism EXTERNAL, the uid as hexadecimal of its digits.
 
-        BEGIN goes with it and not after the answer: sd-bus as a server (seen with 252) leaves a call that it reads together
-        with BEGIN in its buffer until more comes, and both sides wait.
+        BEGIN goes with it and not after the answer: sd-bus as a server (seen with 252) leaves a call that it reads
+        together with BEGIN in its buffer until more comes, and both sides wait.
         """
         self._socket.sendall(b"\0AUTH EXTERNAL " + str(uid).encode().hex().encode() + b"\r\nBEGIN\r\n")
         answer = b""

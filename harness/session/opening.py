@@ -121,8 +121,8 @@ def _booted() -> bool:
 
 def _resolver_folders() -> list[str]:
     """Return the folder that /etc/resolv.conf really is in, where the session's own /run would hide it."""
-    folder = os.path.dirname(os.path.realpath("/etc/resolv.conf"))
-    return [folder] if folder.startswith("/run/") and os.path.isdir(folder) else []
+    folder = Path("/etc/resolv.conf").resolve().parent
+    return [os.fspath(folder)] if folder.is_relative_to("/run") and folder.is_dir() else []
 
 
 def cgroup_root(mounts: Path = Path("/proc/self/mountinfo")) -> Path:
@@ -158,7 +158,7 @@ class _Supervisor:
         with theirs:
             self._process = subprocess.Popen(
                 [*_scope(), sys.executable, "-I", "-S", "-B", os.fspath(_SUPERVISOR)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env=_supervisor_environment(),
@@ -189,8 +189,9 @@ class _Supervisor:
         if self._kept:
             self._process.returncode = 0  # not ours any more
             return
-        with open(os.pidfd_open(self._process.pid), closefd=True) as ended:
-            gone, _, _ = select.select([ended], [], [], _CLOSE_LIMIT_S)
+        ended = os.pidfd_open(self._process.pid)
+        gone, _, _ = select.select([ended], [], [], _CLOSE_LIMIT_S)
+        os.close(ended)
         if not gone:
             self._process.kill()
         self._process.wait()
@@ -231,12 +232,12 @@ def _not_made(why: str, supervisor: _Supervisor, heard: dict[str, Any]) -> Sessi
 
 def _session(spec: Spec, init: int, cgroup: str, manager: Manager, keep: Callable[[], None]) -> Session:
     account = accounts.throwaway() if is_isolated() else accounts.current()
-    root, prefix, client_prefix = Path("/"), _through_the_manager(), ()
+    root, prefix = Path("/"), _through_the_manager()
     if is_isolated():
         root, prefix = Path(f"/proc/{init}/root"), _through_namespaces(spec, init, cgroup)
-        client_prefix = prefix
+    client_prefix = prefix if is_isolated() else ()
     return Session(
-        os.path.basename(cgroup), account, spec.paths, spec.env, manager, prefix, client_prefix, root, Path(cgroup),
+        Path(cgroup).name, account, spec.paths, spec.env, manager, prefix, client_prefix, root, Path(cgroup),
         init, spec.own_network, keep,
     )  # fmt: skip
 

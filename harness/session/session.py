@@ -177,7 +177,9 @@ class Session:
                 continue
             key = (vsock, listener.port)
             if key not in chosen:
-                group = [other for other in listeners if other.port and (other.transports[0] is Transport.VSOCK) == vsock]
+                group = [
+                    other for other in listeners if other.port and (other.transports[0] is Transport.VSOCK) == vsock
+                ]
                 chosen[key] = _free_port([other for other in group if other.port == listener.port])
             placed.append(replace(listener, port=chosen[key]))
         return tuple(placed)

@@ -1,11 +1,11 @@
 """The process that owns one session from outside: it makes the session, and ends it when the harness ends.
 
 Run as `python -I -S supervisor.py`, with nothing but the standard library and one end of a SOCK_SEQPACKET pair as
-standard input. It is sent the spec, a JSON object; it answers with JSON objects, `{"init": PID}`, then `{"ready": true}`
-with a descriptor, a connection to the session's manager, or `{"error": ..., "step": ...}`; then it waits. When the
-harness closes its end, which the kernel does when the harness is killed, it kills everything in the session and removes
-what is left of it. Only a SIGKILL of the supervisor itself leaves something: empty cgroup folders, which `sweep`
-finds by their name.
+standard input. It is sent the spec, a JSON object; it answers with JSON objects, `{"init": PID}`, then
+`{"ready": true}` with a descriptor, a connection to the session's manager, or `{"error": ..., "step": ...}`; then it
+waits. When the harness closes its end, which the kernel does when the harness is killed, it kills everything in the
+session and removes what is left of it. Only a SIGKILL of the supervisor itself leaves something: empty cgroup folders,
+which `sweep` finds by their name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent))
-import syscalls
+import syscalls  # type: ignore[import-not-found,unused-ignore]
 
 #: Longest wait for READY=1, in seconds; the harness gives up a little later.
 READY_LIMIT_S = 30.0
@@ -42,7 +42,7 @@ def join_cgroup(folder: str, pid: int = 0) -> None:
 
 
 def remove_cgroup(folder: str, limit_s: float = 5.0) -> None:
-    """Kill what is in the cgroup `folder` and remove it with all below it; its last processes may take a moment to go."""
+    """Kill what is in the cgroup `folder` and remove it with all below it; the last processes may take a moment."""
     deadline = time.monotonic() + limit_s
     with contextlib.suppress(OSError):
         Path(folder, "cgroup.kill").write_text("1", encoding="ascii")
@@ -130,7 +130,7 @@ def journal_socket() -> socket.socket:
 
 
 def copy_log(listener: socket.socket, log: str) -> None:
-    """Write the messages that arrive to a file until the process ends; the form is systemd's JOURNAL_NATIVE_PROTOCOL."""
+    """Write the messages that arrive to a file, until the process ends; see systemd's JOURNAL_NATIVE_PROTOCOL."""
     with open(log, "ab", buffering=0) as file:
         while True:
             for line in listener.recv(65536).split(b"\n"):
