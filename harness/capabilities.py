@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from harness import capability_probes as probes
-from harness.capability_probes import Found, Machine, Probe
 from harness.errors import CapabilityMissing, UsageError
+from harness.machine import Found, Machine, Probe
 
 #: Probes that run at the same time; nearly all of their time is a child's start.
 _PROBES_AT_ONCE = 4

@@ -12,20 +12,17 @@ import os
 import platform
 import re
 import select
-import shutil
 import socket
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import command
-from harness.command import SYSTEM_PATH, Completed
 from harness.errors import CommandError
+from harness.machine import Found, Machine, Probe
 from harness.session import account
-from harness.session.account import Account
 
 #: Time limit of one program that a probe runs, in seconds; `--version` takes 0.3 s at most where all is well.
 PROGRAM_LIMIT_S = 5.0
@@ -49,69 +46,6 @@ _OVERLAY_KERNEL = (5, 13)
 _PYTHON = (3, 11)
 
 _VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)*(?:[-~^][\w.~^+-]*)?")
-
-
-def _caller() -> Account:
-    """Return the caller's account; its number for a name where passwd has none, as in many CI containers."""
-    try:
-        return account.current()
-    except KeyError:
-        uid = os.getuid()
-        return Account(str(uid), uid, os.getgid(), "/", os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{uid}"))
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """The machine that probes look at: this one, unless a test says otherwise."""
-
-    #: Folder below which the machine's files are.
-    root: Path = Path("/")
-    #: Who would run the suites.
-    account: Account = field(default_factory=_caller)
-    #: Runs a program, as `harness.command.run` does.
-    run: Callable[..., Completed] = command.run
-
-    def file(self, path: str) -> Path:
-        """Return where the machine's absolute `path` is."""
-        return self.root / path.lstrip("/")
-
-    def read(self, path: str) -> str | None:
-        """Return the text of a small file without white space around it, None where it can't be read."""
-        try:
-            return self.file(path).read_text(encoding="utf-8", errors="replace").strip()
-        except OSError:
-            return None
-
-    def program(self, *names: str) -> str | None:
-        """Return the path of the first program there is; a name with a slash is looked for as that file only."""
-        folders = os.pathsep.join(os.fspath(self.file(folder)) for folder in SYSTEM_PATH.split(os.pathsep))
-        for name in names:
-            found = shutil.which(self.file(name) if "/" in name else name, path=folders)
-            if found:
-                return os.fspath(found)
-        return None
-
-    def first(self, *paths: str) -> Path | None:
-        """Return the first of the machine's files that exists."""
-        return next((file for file in map(self.file, paths) if file.exists()), None)
-
-    def kernel(self) -> str:
-        """Return the kernel's release."""
-        return self.read("/proc/sys/kernel/osrelease") or platform.release()
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a probe found."""
-
-    present: bool
-    version: str
-    detail: str
-    #: The way out for this very finding, where it is another than the table's.
-    remedy: str = ""
-
-
-Probe = Callable[[Machine], Found]
 
 
 def _missing(detail: str, remedy: str = "") -> Found:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from harness import capability_probes as probes
-from harness import command
+from harness import command, machine
 from harness.capabilities import ASKED_FOR, NEEDED, TABLE, Capabilities, Row
-from harness.capability_probes import Machine
 from harness.command import SYSTEM_PATH, Completed
 from harness.errors import CapabilityMissing, UsageError
+from harness.machine import Machine
 from harness.session.account import Account
 
 ROOT = Account("root", 0, 0, "/root", "/run/user/0")
@@ -114,7 +114,7 @@ def test_one_runtime_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_probe_that_may_not_look_is_a_missing_capability(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(_machine: Machine) -> probes.Found:
+    def forbidden(_machine: Machine) -> machine.Found:
         raise PermissionError(13, "Permission denied", "/somewhere")
 
     row = Row("kvm", "x", "y", forbidden)

@@ -17,8 +17,8 @@ from harness import __main__ as cli
 from harness import command, packages
 from harness.__main__ import Command, main
 from harness.capabilities import NEEDED, TABLE, Capabilities
-from harness.capability_probes import Machine
 from harness.errors import CapabilityMissing, HarnessError, ImageError, UsageError
+from harness.machine import Machine
 from harness.packages import Installer
 
 REPOSITORY = Path(__file__).resolve().parent.parent

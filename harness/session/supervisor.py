@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent))
+import cgroups  # type: ignore[import-not-found,unused-ignore]
 import syscalls  # type: ignore[import-not-found,unused-ignore]
 
 #: Longest wait for READY=1, in seconds; the harness gives up a little later.
@@ -34,25 +35,6 @@ def answer(message: dict[str, Any], *descriptors: int) -> None:
     """Tell the harness; it may have gone."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(0)) as harness:
         socket.send_fds(harness, [json.dumps(message).encode()], descriptors)
-
-
-def join_cgroup(folder: str, pid: int = 0) -> None:
-    """Move process `pid`, or the caller, into a cgroup."""
-    Path(folder, "cgroup.procs").write_text(str(pid), encoding="ascii")
-
-
-def remove_cgroup(folder: str, limit_s: float = 5.0) -> None:
-    """Kill what is in the cgroup `folder` and remove it with all below it; the last processes may take a moment."""
-    deadline = time.monotonic() + limit_s
-    with contextlib.suppress(OSError):
-        Path(folder, "cgroup.kill").write_text("1", encoding="ascii")
-    while os.path.isdir(folder):
-        for path, _folders, _files in os.walk(folder, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.002)
 
 
 def await_ready(listener: socket.socket, manager: int) -> str:
@@ -151,7 +133,7 @@ def run_manager(spec: Spec) -> NoReturn:
         manager = start_manager(spec, log)
         if journal:
             _thread.start_new_thread(copy_log, (journal, log))
-        join_cgroup(spec["cgroup_init"])
+        cgroups.join(spec["cgroup_init"])
         problem = await_ready(listener, manager)
     if problem:
         text = Path(log).read_text(encoding="utf-8", errors="replace")
@@ -222,7 +204,7 @@ def session_init(spec: Spec) -> NoReturn:
     try:
         syscalls.die_with_parent()
         syscalls.adopt_orphans()
-        join_cgroup(spec["cgroup_user"])
+        cgroups.join(spec["cgroup_user"])
         # The manager is started in the cgroup that the account owns; this process then leaves it, since systemd
         # needs the root of its own tree empty. The descriptor still works once /sys/fs/cgroup is another mount.
         spec["cgroup_init"] = f"/proc/self/fd/{os.open(spec['cgroup_init'], os.O_PATH)}"
@@ -242,8 +224,7 @@ def session_init(spec: Spec) -> NoReturn:
 def make_cgroups(spec: Spec) -> None:
     """Make the session's cgroups, named so that `sweep` can tell whose they are and whether the owner still lives."""
     parent = spec["cgroup_parent"] or own_cgroup()
-    started = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
-    spec["cgroup"] = f"{parent}/harness-{os.getpid()}-{started}"
+    spec["cgroup"] = f"{parent}/{cgroups.name_of(os.getpid())}"
     spec["cgroup_init"], spec["cgroup_user"] = f"{spec['cgroup']}/init", f"{spec['cgroup']}/user"
     for folder in (spec["cgroup"], spec["cgroup_init"], spec["cgroup_user"], f"{spec['cgroup_user']}/clients"):
         os.mkdir(folder, 0o755)
@@ -291,8 +272,9 @@ def main() -> int:
         child = start(spec)
         answer({"init": child, "cgroup": spec["cgroup"]})
         kept = False
-        while message := os.read(0, 4096):
-            kept = message == b"keep"
+        while os.read(0, 4096) == b"keep":
+            os.mkdir(f"{spec['cgroup']}/{cgroups.KEPT}")
+            kept = True
         if kept:
             os.waitpid(child, 0)
             child = 0
@@ -303,7 +285,7 @@ def main() -> int:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         if "cgroup" in spec:
-            remove_cgroup(spec["cgroup"])
+            cgroups.remove(spec["cgroup"])
         remove_files(spec)
     return 0
 

@@ -1,0 +1,78 @@
+"""The machine that capability probes look at, and what they find."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import command
+from harness.command import SYSTEM_PATH, Completed
+from harness.session import account
+from harness.session.account import Account
+
+
+def caller() -> Account:
+    """Return the caller's account; its number for a name where passwd has none, as in many CI containers."""
+    try:
+        return account.current()
+    except KeyError:
+        uid = os.getuid()
+        return Account(str(uid), uid, os.getgid(), "/", os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{uid}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine that probes look at: this one, unless a test says otherwise."""
+
+    #: Folder below which the machine's files are.
+    root: Path = Path("/")
+    #: Who would run the suites.
+    account: Account = field(default_factory=caller)
+    #: Runs a program, as `harness.command.run` does.
+    run: Callable[..., Completed] = command.run
+
+    def file(self, path: str) -> Path:
+        """Return where the machine's absolute `path` is."""
+        return self.root / path.lstrip("/")
+
+    def read(self, path: str) -> str | None:
+        """Return the text of a small file without white space around it, None where it can't be read."""
+        try:
+            return self.file(path).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return None
+
+    def program(self, *names: str) -> str | None:
+        """Return the path of the first program there is; a name with a slash is looked for as that file only."""
+        folders = os.pathsep.join(os.fspath(self.file(folder)) for folder in SYSTEM_PATH.split(os.pathsep))
+        for name in names:
+            found = shutil.which(self.file(name) if "/" in name else name, path=folders)
+            if found:
+                return os.fspath(found)
+        return None
+
+    def first(self, *paths: str) -> Path | None:
+        """Return the first of the machine's files that exists."""
+        return next((file for file in map(self.file, paths) if file.exists()), None)
+
+    def kernel(self) -> str:
+        """Return the kernel's release."""
+        return self.read("/proc/sys/kernel/osrelease") or platform.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a probe found."""
+
+    present: bool
+    version: str
+    detail: str
+    #: The way out for this very finding, where it is another than the table's.
+    remedy: str = ""
+
+
+Probe = Callable[[Machine], Found]

@@ -1,0 +1,70 @@
+"""The cgroup of a session: its name tells whose it is, so that anybody can find and end what an owner left.
+
+Only the standard library, since the supervisor imports this before it has any packages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+
+#: `harness-PID-STARTTIME` of the supervisor; the second number tells a new process with an old number apart.
+_NAME = re.compile(r"^harness-(\d+)-(\d+)$")
+
+#: A folder of this name in a session's cgroup says that the session is to outlive the harness.
+KEPT = "kept"
+
+
+def started(pid: int) -> str:
+    """Return when a process started, in clock ticks since the boot, or "" if it runs no more; see proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def name_of(pid: int) -> str:
+    """Return the name of the cgroup that the supervisor `pid` makes."""
+    return f"harness-{pid}-{started(pid)}"
+
+
+def owner_of(name: str) -> int | None:
+    """Return the supervisor that a cgroup's name names, 0 if it has ended, None if the name is no session's."""
+    match = _NAME.match(name)
+    if match is None:
+        return None
+    return int(match[1]) if started(int(match[1])) == match[2] else 0
+
+
+def join(folder: str, pid: int = 0) -> None:
+    """Move process `pid`, or the caller, into a cgroup."""
+    with open(f"{folder}/cgroup.procs", "w", encoding="ascii") as file:
+        file.write(str(pid))
+
+
+def processes(folder: str) -> list[int]:
+    """Return the processes in a cgroup and below it."""
+    found: list[int] = []
+    for path, _folders, _files in os.walk(folder):
+        with contextlib.suppress(OSError), open(f"{path}/cgroup.procs", encoding="ascii") as file:
+            found.extend(int(line) for line in file.read().split())
+    return found
+
+
+def remove(folder: str, limit_s: float = 5.0) -> bool:
+    """Kill what is in a cgroup and remove it with all below it; return whether it is gone within the limit."""
+    deadline = time.monotonic() + limit_s
+    with contextlib.suppress(OSError), open(f"{folder}/cgroup.kill", "w", encoding="ascii") as file:
+        file.write("1")
+    while os.path.isdir(folder):
+        for path, _folders, _files in os.walk(folder, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
