@@ -37,9 +37,9 @@ _CLOSE_LIMIT_S = 30.0
 
 
 @contextlib.contextmanager
-def testing(store: Path) -> Iterator[Session]:
+def testing(store: Path, *binds: Bind) -> Iterator[Session]:
     """Open a session in which images of `store` are activated; its network, as root, has nothing but `lo`."""
-    with _open(_spec(store, writing=False)) as session:
+    with _open(_spec(store, *binds, writing=False)) as session:
         # Without podman's pause process the first service of a session can lose its READY=1 (podman 4.3 to 5.4).
         session.run(["podman", "unshare", "true"])
         yield session

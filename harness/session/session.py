@@ -107,13 +107,14 @@ class Session:
             self.outside(path).unlink()
 
     def capture(self, unit: str) -> None:
-        """Make the file for the output of the service `unit` before its first start.
+        """Make a new file for the output of the service `unit` before its first start.
 
         An OCI runtime gives its standard output to the user of the container, see fchown(2); anybody may write to this
         file, so that the service's next start can still open it.
         """
         path = self.outside(f"{self.paths.output}/{unit}.log")
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        path.unlink(missing_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         path.chmod(0o666)
 
     def output(self, unit: str) -> str:

@@ -20,7 +20,8 @@ StandardOutput=append:{output}/%n.log
 StandardError=append:{output}/%n.log
 """
 
-#: `passthrough` gives the container the service's own output, which outlives the container.
+#: `passthrough` gives the container the service's own output, which outlives the container. Locks in files belong to
+#: one session; those in shared memory to all of a user's.
 _CONTAINERS_CONF = """\
 [containers]
 pids_limit = 0
@@ -29,6 +30,7 @@ log_driver = "passthrough"
 [engine]
 cgroup_manager = "systemd"
 events_logger = "file"
+lock_type = "file"
 """
 
 

@@ -157,6 +157,7 @@ def isolate(spec: Spec) -> None:
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
     sources = [os.open(bind["source"], os.O_PATH) for bind in spec["binds"]]
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV)
+    syscalls.detach("/sys/fs/cgroup")  # a hybrid machine has version 1 there
     syscalls.mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
     for target, mode in (("/run", 755), ("/home", 755), ("/tmp", 1777), ("/var/tmp", 1777), ("/dev/shm", 1777)):
         syscalls.mount("tmpfs", target, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, f"mode={mode}")

@@ -29,6 +29,7 @@ MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MS_SHARED = 0x100000
 
+_MNT_DETACH = 0x2
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIOCGIFFLAGS = 0x8913
@@ -58,6 +59,11 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
     """Mount, see mount(2); the OSError names source and target."""
     arguments = [text.encode() or None for text in (source, target, kind)]
     _check(_libc.mount(*arguments, ctypes.c_ulong(flags), options.encode() or None), f"mount {source} on {target}")
+
+
+def detach(target: str) -> None:
+    """Take away a mount with all below it, where there is one; what is open in it stays usable, see umount2(2)."""
+    _libc.umount2(target.encode(), _MNT_DETACH)
 
 
 def bind(source: str, target: str, *, read_only: bool) -> None:

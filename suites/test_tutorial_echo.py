@@ -1,0 +1,129 @@
+"""The tutorial's first example, step by step: the echo server container in a systemd service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from testinfra.host import Host
+
+from harness.deadline import Deadline
+from harness.images import Image
+from harness.probes import socat
+from harness.runtime import Runtime
+from harness.session.session import Session
+from harness.transports import Endpoint, Listener, Transport
+
+#: How long the first reply may take, in seconds; the container has to start for it.
+COLD_S = 15
+
+#: The sockets of the tutorial's echo.socket, in its order, and its socat address of each.
+SOCKETS = {
+    "tcp4:127.0.0.1:3000": Listener((Transport.TCP4,), port=3000),
+    "udp4:127.0.0.1:3000": Listener((Transport.UDP4,), port=3000),
+    "tcp6:[::1]:3000": Listener((Transport.TCP6,), port=3000),
+    "udp6:[::1]:3000": Listener((Transport.UDP6,), port=3000),
+    "unix:$HOME/echo_stream_sock": Listener((Transport.UNIX,), path="echo_stream_sock"),
+    "VSOCK-CONNECT:1:3000": Listener((Transport.VSOCK,), port=3000),
+}
+
+ECHO_SOCKET = """\
+[Unit]
+Description=echo server
+
+[Socket]
+{listen}
+
+[Install]
+WantedBy=default.target
+"""
+
+
+@pytest.fixture
+def listeners(user_session: Session, harness_runtime: Runtime) -> tuple[Listener, ...]:
+    """The tutorial's sockets that clients of this machine can reach; the ports are its own where the network is ours."""
+    wanted = [item for item in SOCKETS.values() if not harness_runtime.lacking.intersection(item.transports)]
+    return user_session.place(wanted)
+
+
+@pytest.fixture
+def echo_socket(
+    user_session: Session, host: Host, echo_image: Image, listeners: tuple[Listener, ...]
+) -> Iterator[str]:
+    """The tutorial up to `systemctl --user start echo.socket`; taken away afterwards. Returns the socket unit."""
+    home = user_session.paths.home
+    user_session.capture("echo.service")
+    try:
+        host.check_output(f"podman create --rm --name echo --network none {echo_image.reference}")
+        host.check_output("mkdir -p ~/.config/systemd/user")
+        host.check_output("podman generate systemd --name --new echo > ~/.config/systemd/user/echo.service")
+        # %h is a systemd specifier that expands to the user's home directory.
+        text = ECHO_SOCKET.format(listen="\n".join(listener.line for listener in listeners)).replace(home, "%h")
+        user_session.write(f"{home}/.config/systemd/user/echo.socket", text)
+        host.check_output("systemctl --user daemon-reload")
+        host.check_output("systemctl --user start echo.socket")
+        yield text
+    finally:
+        host.run("systemctl --user disable echo.socket")
+        host.run("systemctl --user stop echo.socket echo.service")
+        host.run("rm -f ~/.config/systemd/user/echo.socket ~/.config/systemd/user/echo.service")
+        host.run("podman rm --force --ignore echo")
+        host.run("systemctl --user daemon-reload")
+        host.run("systemctl --user reset-failed")
+
+
+def test_echo_answers_on_every_socket(user_session: Session, echo_socket: str, listeners: tuple[Listener, ...]) -> None:
+    """`echo hello | socat - ADDRESS` prints hello, for each address of the tutorial."""
+    for listener in listeners:
+        (endpoint,) = listener.endpoints
+        reply = socat.ask(user_session, endpoint, b"hello\n", Deadline.after(COLD_S))
+        assert reply.body == b"hello\n", f"{reply.reproducer}\n{user_session.output('echo.service')}"
+
+
+def test_the_first_client_starts_the_service(
+    user_session: Session, host: Host, echo_socket: str, listeners: tuple[Listener, ...]
+) -> None:
+    """Before the first client the service is inactive and there is no container; after it, both are there."""
+    assert host.run("systemctl --user is-active echo.socket").stdout == "active\n"
+    assert host.run("systemctl --user is-active echo.service").stdout == "inactive\n"
+    assert host.check_output("podman ps --quiet") == ""
+
+    (endpoint,) = listeners[0].endpoints
+    reply = socat.ask(user_session, endpoint, b"hello\n", Deadline.after(COLD_S))
+    assert reply.body == b"hello\n", f"{reply.reproducer}\n{user_session.output('echo.service')}"
+
+    user_session.manager.start("echo.service", Deadline.after(COLD_S))  # joins the start that the client caused
+    assert host.run("systemctl --user is-active echo.service").stdout == "active\n"
+    assert host.check_output("podman ps --format '{{.Names}}'") == "echo"
+
+
+def test_the_container_has_no_network(user_session: Session, host: Host, echo_socket: str) -> None:
+    """`--network none`: the container sees no interface but `lo`, and yet its inherited sockets answer."""
+    host.check_output("systemctl --user start echo.service")
+    assert host.check_output("podman inspect --format '{{.HostConfig.NetworkMode}}' echo") == "none"
+    interfaces = host.check_output("podman exec echo cat /proc/net/dev").splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
+
+
+def test_the_socket_unit_can_be_enabled(host: Host, echo_socket: str) -> None:
+    """`[Install] WantedBy=default.target`: enabled, the socket listens from the next login on."""
+    host.check_output("systemctl --user enable echo.socket")
+    assert host.run("systemctl --user is-enabled echo.socket").stdout == "enabled\n"
+    assert "echo.socket" in host.check_output("systemctl --user list-dependencies --plain default.target").split()
+
+
+def test_the_addresses_are_the_tutorials(user_session: Session, listeners: tuple[Listener, ...]) -> None:
+    """In a network of the session's own, the socket unit and the socat addresses are the tutorial's to the letter."""
+    if not user_session.own_network:
+        pytest.skip("the machine's network is shared, so ports are chosen free. Remedy: run as root")
+    placed = dict(zip([endpoint(item).transport for item in listeners], map(endpoint, listeners), strict=True))
+    for address, item in SOCKETS.items():
+        (transport,) = item.transports
+        if transport in placed and transport is not Transport.VSOCK:  # vsock ports are in no namespace
+            assert placed[transport].socat == address.replace("$HOME", user_session.paths.home)
+
+
+def endpoint(listener: Listener) -> Endpoint:
+    """Return the one endpoint of a listener."""
+    (only,) = listener.endpoints
+    return only
