@@ -95,11 +95,11 @@ class BytesProbe(Table):
 
 
 class HttpProbe(Table):
-    """A client that fetches a page; the body must contain a text."""
+    """A client that fetches a page; the status must be one of those named, and the body must contain a text."""
 
     kind: Literal["http"]
     path: Annotated[str, Field(pattern=r"^/[\x21-\x7e]*$")] = "/"
-    status: Annotated[int, Field(ge=100, le=599)] = 200
+    status: Annotated[tuple[Annotated[int, Field(ge=100, le=599)], ...], Field(min_length=1)] = (200,)
     contains: Annotated[str, Field(min_length=1)]
 
 

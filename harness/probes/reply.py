@@ -60,8 +60,8 @@ def judge(reply: Reply, promised: BytesProbe | HttpProbe) -> str:
         return f"{_nothing(reply) or f'was {_shown(reply.body)}'} instead of {_shown(expected)}"
     if missing := _nothing(reply):
         return f"{missing} instead of a page"
-    if reply.status != promised.status:
-        return f"had the HTTP status {reply.status} instead of {promised.status}"
+    if reply.status not in promised.status:
+        return f"had the HTTP status {reply.status} instead of {' or '.join(map(str, promised.status))}"
     if promised.contains.encode() not in reply.body:
         return f"was a page of {len(reply.body)} bytes that lacks '{promised.contains}'"
     return ""

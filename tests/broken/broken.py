@@ -19,9 +19,7 @@ def inherited_sockets():
     """Return the sockets that were passed to this very process; end it when there are none."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         sys.exit(f"broken: LISTEN_PID is {os.environ.get('LISTEN_PID')}, but this is process {os.getpid()}")
-    return [
-        socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(int(os.environ.get("LISTEN_FDS", "0")))
-    ]
+    return [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(int(os.environ.get("LISTEN_FDS", "0")))]
 
 
 def reply_to(data, listener, mode):
