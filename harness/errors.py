@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import ClassVar
 
 #: Lines of a program's output that an error shows; the bundle holds all of it.
 SHOWN_LINES = 25
@@ -27,10 +26,20 @@ class Blame(StrEnum):
 class HarnessError(Exception):
     """The root of the tree; `str()` of any of them is the rendered text."""
 
-    blame: ClassVar[Blame] = Blame.HARNESS
+    #: Who has to act; an instance may know better than its class.
+    blame: Blame = Blame.HARNESS
 
-    def __init__(self, sentence: str, *, remedy: str = "", evidence: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        remedy: str = "",
+        evidence: Mapping[str, str] | None = None,
+        blame: Blame | None = None,
+    ) -> None:
         super().__init__(sentence)
+        if blame is not None:
+            self.blame = blame
         #: What happened, a full sentence that names the thing in quotes.
         self.sentence = sentence
         #: The way out, in the imperative; empty when there is none but to read the evidence.
@@ -121,11 +130,19 @@ class UnitFailed(HarnessError):
 
     blame = Blame.IMAGE
 
-    def __init__(self, unit: str, properties: Mapping[str, object], *, evidence: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        unit: str,
+        properties: Mapping[str, object],
+        *,
+        evidence: Mapping[str, str],
+        remedy: str = "",
+        blame: Blame | None = None,
+    ) -> None:
         self.unit = unit
         self.properties = dict(properties)
         state = ", ".join(f"{key}={value}" for key, value in self.properties.items())
-        super().__init__(f"The unit '{unit}' failed: {state}.", evidence=evidence)
+        super().__init__(f"The unit '{unit}' failed: {state}.", remedy=remedy, evidence=evidence, blame=blame)
 
 
 class WaitTimeout(HarnessError):

@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+
+from harness.errors import Blame
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a known message means."""
+
+    pattern: str
+    advice: str
+    #: Who has to act, where it is another than the error's class says.
+    blame: Blame | None = None
+
+
+_NONE = Hint("", "")
 
 _HINTS = (
-    (r"no space left on device", "Free some disk space; 'python -m harness images prune' removes what is unused."),
-    (
+    Hint(
+        r"no space left on device",
+        "Free some disk space; 'python -m harness images prune' removes what is unused.",
+        Blame.MACHINE,
+    ),
+    Hint(
         r"Temporary failure resolving|Could not resolve host|lookup .* (no such host|server misbehaving)",
         "A name could not be resolved; check the machine's network and proxy variables.",
+        Blame.MACHINE,
     ),
-    (
+    Hint(
         r"cannot set up namespace|newuidmap.*(not permitted|failed)|no subuid ranges",
         "The account has no subordinate ids; see subuid(5).",
+        Blame.MACHINE,
     ),
-    (
-        r"requires at least 1 argument|no such file or directory.*Containerfile",
-        "The Containerfile is not where the contract says.",
+    Hint(
+        r"Cannot find unit for notify message of PID",
+        "Podman's first start in a login races with its own READY=1; run 'podman unshare true' once before it.",
+        Blame.MACHINE,
     ),
 )
 
 
-def hint(output: str) -> str:
-    """Return the way out for a known message in `output`, or ""."""
-    return next((advice for pattern, advice in _HINTS if re.search(pattern, output, re.IGNORECASE)), "")
+def hint(output: str) -> Hint:
+    """Return what is known of a message in `output`; a hint without advice where nothing is."""
+    return next((item for item in _HINTS if re.search(item.pattern, output, re.IGNORECASE)), _NONE)

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -120,6 +120,18 @@ class ImageStore:
         """Return an image that somebody else made: from here, the caller's own podman, or a registry."""
         with self._locked(name):
             return self._fetch(name, reference)
+
+    def wanted(self, contracts: Sequence[Contract]) -> tuple[str, ...]:
+        """Return the `source` of every image here that some contract needs as it stands, and of their bases."""
+        sources = set()
+        for image in self.images():
+            if not image.name.startswith("base-"):
+                continue
+            sources.add(image.source)
+            for contract in contracts:
+                with contextlib.suppress(ImageError):
+                    sources.add(source_hash(containerfile(contract, Base(image.base)), image.id))
+        return tuple(sorted(sources))
 
     def prune(self, keep: tuple[str, ...] = ()) -> tuple[Image, ...]:
         """Remove all images but those whose `source` is in `keep`; raise UsageError while a session uses the store."""
@@ -274,9 +286,11 @@ def _blaming(name: str) -> Iterator[None]:
         yield
     except CommandError as error:
         output = (error.stdout + error.stderr).decode(errors="replace")
+        known = hint(output)
         raise ImageError(
             f"The image '{name}' can't be built: {error.sentence}",
-            remedy=hint(output) or "Correct its Containerfile; the last lines of the output are above.",
+            remedy=known.advice or "Correct its Containerfile; the last lines of the output are above.",
+            blame=known.blame,
             evidence={"command": error.evidence["command"], "output": output},
         ) from None
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.deadline import Deadline, wait_until
-from harness.errors import UnitFailed
+from harness.errors import SessionError, UnitFailed, WaitTimeout
+from harness.hints import hint
 from harness.session.session import Session
 from harness.transports import Endpoint, Listener, Transport
 
@@ -82,11 +84,34 @@ class Activated(abc.ABC):
 
         def look() -> dict[str, str]:
             state = self.session.manager.state(unit)
-            if state["ActiveState"] == "failed":
-                raise UnitFailed(unit, state, evidence=self.evidence())
+            if state["ActiveState"] == "failed" or state["Result"] != "success":
+                evidence = self.evidence()
+                known = hint("\n".join(evidence.values()))
+                raise UnitFailed(unit, state, evidence=evidence, remedy=known.advice, blame=known.blame)
             return state
 
         wait_until(look, lambda state: state["ActiveState"] == "active", deadline, f"the unit '{unit}' to be active")
+
+    def stop_for_good(self, deadline_s: float) -> None:
+        """Stop every unit, the sockets first so that nothing wakes a service again; kill what does not stop in time."""
+        for unit in self.services:
+            if self.session.manager.state(unit)["ActiveState"] == "deactivating":
+                self._kill(unit)  # it is being stopped already, and not by us
+        try:
+            self._stop_all(Deadline.after(deadline_s))
+        except WaitTimeout:
+            for unit in self.services:
+                self._kill(unit)
+            self._stop_all(Deadline.after(UNIT_LIMIT_S))
+
+    def _kill(self, unit: str) -> None:
+        with contextlib.suppress(SessionError):
+            self.session.manager.kill(unit, signal.SIGKILL)
+
+    def _stop_all(self, deadline: Deadline) -> None:
+        for unit in (*self.sockets, *self.services):
+            with contextlib.suppress(UnitFailed):
+                self.session.manager.stop(unit, deadline)
 
     def evidence(self) -> dict[str, str]:
         """Return title -> text of what the units say, for an error."""

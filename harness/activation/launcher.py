@@ -108,7 +108,7 @@ class Launched(Activated):
 
     def remove(self) -> None:
         """Stop the launchers; a transient service goes with its process."""
-        self._stop(Deadline.after(UNIT_LIMIT_S + self.workload.stop_s))
+        self.stop_for_good(self.workload.stop_s)
 
     def _stop(self, deadline: Deadline) -> None:
         for unit in self.services:

@@ -80,9 +80,7 @@ class InstalledUnits(Activated):
 
     def remove(self) -> None:
         """Stop both units, the socket first so that nothing wakes the service again, and remove their files."""
-        for unit in (*self.sockets, *self.services):
-            with contextlib.suppress(UnitFailed):
-                self.session.manager.stop(unit, Deadline.after(UNIT_LIMIT_S + self.workload.stop_s))
+        self.stop_for_good(self.workload.stop_s)
         for name in self._texts:
             self.session.remove(f"{self.session.paths.units}/{name}")
         self.session.manager.reload()

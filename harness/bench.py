@@ -1,0 +1,160 @@
+"""What the harness itself costs, as ratios against bare commands in the same run; it prints and judges nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import bases, contract, probes
+from harness.activation import activations
+from harness.bases import Base
+from harness.command import base_environment, run
+from harness.contract import BytesProbe, Contract
+from harness.deadline import Deadline
+from harness.images import ImageStore, default_folder
+from harness.probes import Client, native
+from harness.progress import Progress
+from harness.service import Service, open_service
+from harness.session import opening
+from harness.session.session import Session
+from harness.transports import Transport
+
+#: A cold activation in a shell: the client that the tutorial uses, timed by the shell's own clock.
+_SHELL_LOOP = """\
+start=$(date +%s%N)
+reply=$(printf 'hello\\n' | socat -t 30 - "$1")
+end=$(date +%s%N)
+[ "$reply" = hello ] && echo $((end - start))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the result."""
+
+    what: str
+    value: str
+    against: str = ""
+
+
+def milliseconds(values: Sequence[float]) -> str:
+    """Return the median and the range of `values`, which are in seconds."""
+    low, high = min(values) * 1000, max(values) * 1000
+    return f"{statistics.median(values) * 1000:7.1f} ms  ({low:.1f} to {high:.1f}, n={len(values)})"
+
+
+def ratio(ours: Sequence[float], bare: Sequence[float]) -> str:
+    """Return the ratio of the medians."""
+    return f"{statistics.median(ours) / statistics.median(bare):.3f}"
+
+
+def measure(folder: Path, progress: Progress, rounds: int) -> Iterator[Row]:
+    """Measure everything with the contract in `folder`, which is to have a bytes probe over tcp4."""
+    store = ImageStore(default_folder(), progress)
+    subject = contract.load(folder)
+    base = store.known_base() or bases.choose()
+    image = store.image(subject, base)
+    yield from _lookup(store, subject, base)
+    progress("sessions")
+    yield from _sessions(store.graph, rounds)
+    progress("cold activations and warm probes")
+    with (
+        opening.testing(store.graph) as session,
+        open_service(session, subject, image, activations()["unit"], frozenset({Transport.VSOCK})) as service,
+    ):
+        yield from _cold(session, service, rounds)
+        yield from _warm(session, service, rounds * 50)
+
+
+def suites(folder: Path, progress: Progress) -> Iterator[Row]:
+    """Measure whole runs of the suites in `folder`, with one worker and with two."""
+    pytest = [sys.executable, "-m", "pytest", os.fspath(folder), "-q", "-p", "no:cacheprovider"]
+    allowed = ("HARNESS_CACHE", "HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "PYTHONPATH")
+    environment = base_environment((*("PATH", "TERM"), *allowed))
+    took = {}
+    for name, more in (("collection", ["--collect-only"]), ("-n 0", ["-n", "0"]), ("-n 2", ["-n", "2"])):
+        progress(f"suites, {name}")
+        started = time.monotonic()
+        run([*pytest, *more], timeout_s=900, env=environment)
+        took[name] = time.monotonic() - started
+    yield Row("suites, collection only", f"{took['collection']:7.2f} s")
+    yield Row("suites, -n 0", f"{took['-n 0']:7.2f} s")
+    yield Row("suites, -n 2", f"{took['-n 2']:7.2f} s", f"{took['-n 2'] / took['-n 0']:.3f} of -n 0")
+
+
+def _timed(action: Callable[[], object]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def _lookup(store: ImageStore, subject: Contract, base: Base) -> Iterator[Row]:
+    took = [_timed(lambda: store.image(subject, base)) for _ in range(20)]
+    yield Row("look up a built image", milliseconds(took))
+
+
+def _sessions(graph: Path, rounds: int) -> Iterator[Row]:
+    ready, gone, prepared = [], [], []
+    for _ in range(rounds):
+        started = time.monotonic()
+        with opening.fresh(graph) as session:
+            ready.append(time.monotonic() - started)
+            prepared.append(_timed(lambda session=session: session.run(["podman", "unshare", "true"])))  # type: ignore[misc]
+            started = time.monotonic()
+        gone.append(time.monotonic() - started)
+    yield Row("session ready", milliseconds(ready))
+    yield Row("  podman's pause process", milliseconds(prepared))
+    yield Row("session gone", milliseconds(gone))
+
+
+def _cold(session: Session, service: Service, rounds: int) -> Iterator[Row]:
+    """Wake the same service by turns with our probes and with a loop in a shell, in the same session."""
+    address = service.activated.workload.endpoints[Transport.TCP4].socat
+    found: dict[str, list[float]] = {"native": [], "socat": [], "shell": []}
+    stops = []
+    for _ in range(rounds):
+        for client, took in found.items():
+            if client == "shell":
+                done = session.run(["/bin/sh", "-c", _SHELL_LOOP, "loop", address])
+                took.append(int(done.text) / 1e9)
+            else:
+                took.append(service.ask_cold(Transport.TCP4, Client(client)).times.whole_s)
+            service.wait_awake(Transport.TCP4)
+            stops.append(_timed(service.rearm))
+            session.manager.reset_failed()  # systemd allows five starts in ten seconds
+    yield Row("cold activation, a shell loop with socat", milliseconds(found["shell"]))
+    yield Row("cold activation, native", milliseconds(found["native"]), ratio(found["native"], found["shell"]))
+    yield Row("cold activation, socat", milliseconds(found["socat"]), ratio(found["socat"], found["shell"]))
+    yield Row("stop", milliseconds(stops))
+
+
+def _warm(session: Session, service: Service, rounds: int) -> Iterator[Row]:
+    """Ask the running service by turns with the native probe and with a plain socket."""
+    service.ask_cold(Transport.TCP4)
+    service.wait_awake(Transport.TCP4)
+    endpoint = service.activated.workload.endpoints[Transport.TCP4]
+    assert isinstance(service.contract.probe, BytesProbe)
+    sent = service.contract.probe.send.encode()
+    ours, bare = [], []
+    for _ in range(rounds):
+        ours.append(native.ask(session, endpoint, sent, Deadline.after(5)).times.whole_s)
+        with session.socket(socket.AF_INET, socket.SOCK_STREAM) as plain:
+            bare.append(_timed(lambda plain=plain: _talk(plain, endpoint.port, sent)))  # type: ignore[misc]
+    yield Row("warm, a plain socket", milliseconds(bare))
+    yield Row("warm, native", milliseconds(ours), ratio(ours, bare))
+    socat = [probes.socat.ask(session, endpoint, sent, Deadline.after(5)).times.whole_s for _ in range(10)]
+    yield Row("warm, socat", milliseconds(socat), ratio(socat, bare))
+
+
+def _talk(plain: socket.socket, port: int, sent: bytes) -> None:
+    plain.connect(("127.0.0.1", port))
+    plain.sendall(sent)
+    plain.shutdown(socket.SHUT_WR)
+    while plain.recv(65536):
+        pass
