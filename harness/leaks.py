@@ -68,12 +68,12 @@ def sweep(*, kept: bool = False) -> tuple[Remnant, ...]:
             cgroups.remove(os.fspath(folder))
             removed.append(remnant)
         elif kept and remnant.kept:
-            _end(folder)
+            end(folder)
             removed.append(remnant)
     return tuple(removed)
 
 
-def _end(folder: Path) -> None:
+def end(folder: Path) -> None:
     """Kill the first process of a kept session; its supervisor does the rest."""
     for pid in cgroups.processes(f"{folder}/init"):
         with contextlib.suppress(ProcessLookupError):
