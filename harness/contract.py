@@ -68,6 +68,8 @@ class SocketTable(Table):
     port: Annotated[int, Field(ge=FIRST_PORT, le=65535)] | None = None
     #: Name of a Unix socket in the session's home folder.
     path: Annotated[str, Field(pattern=_PATH)] | None = None
+    #: Whether the program in the image looks for the socket by its port.
+    fixed_port: bool = False
 
     @model_validator(mode="after")
     def _address_fits(self) -> Self:
@@ -76,6 +78,8 @@ class SocketTable(Table):
             raise ValueError("one socket serves one transport, or 'tcp4' with 'tcp6', or 'udp4' with 'udp6'")
         if unix and (self.path is None or self.port is not None):
             raise ValueError("a 'unix' socket takes 'path' and no 'port'")
+        if self.fixed_port and (unix or Transport.VSOCK in self.transports):
+            raise ValueError("'fixed_port' is for IP sockets")
         if not unix and (self.port is None or self.path is not None):
             raise ValueError(f"a '{self.transports[0]}' socket takes 'port' and no 'path'")
         return self
@@ -83,7 +87,7 @@ class SocketTable(Table):
     @property
     def listener(self) -> Listener:
         """The socket as the contract numbers it; a session may have to place it elsewhere."""
-        return Listener(self.transports, self.port or 0, self.path or "")
+        return Listener(self.transports, self.port or 0, self.path or "", self.fixed_port)
 
 
 class BytesProbe(Table):

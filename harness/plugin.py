@@ -190,7 +190,11 @@ def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport
     if session is None:
         return
     folder = bundle.folder_for(runtime.options.artifacts, item.nodeid)
-    names = bundle.write(folder, session, service if isinstance(service, Service) else None)
+    try:
+        names = bundle.write(folder, session, service if isinstance(service, Service) else None)
+    except OSError as error:
+        report.sections.append(("harness bundle", f"None could be written to '{folder}': {error.strerror}."))
+        return
     report.sections.append(("harness bundle", f"{folder}: {', '.join(names)}"))
 
 

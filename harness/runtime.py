@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from functools import cached_property
 
-from harness import bases, contract, images
+from harness import bases, contract, images, leaks
 from harness.activation import Activation, activations
 from harness.bases import Base
 from harness.capabilities import Capabilities
@@ -74,8 +74,11 @@ class Runtime:
         return self._session
 
     def session(self) -> Session:
-        """Return the live session of this process, opened at its first use."""
+        """Return the live session of this process, opened at its first use; raise CapabilityMissing or SessionError."""
         if self._session is None:
+            for group in self.capabilities.lacking():
+                self.capabilities.require(*group)
+            leaks.sweep()
             self.store.prepare()
             self._session = self._stack.enter_context(opening.testing(self.store.graph))
         return self._session

@@ -107,8 +107,7 @@ def open_service(
         raise CapabilityMissing(
             ", ".join(sorted(lacking)), f"the contract '{contract.name}' has no other socket", "see 'harness doctor'"
         )
-    workload = Workload(
-        contract.name, image.reference, session.place(listeners), contract.image.command, contract.limits.stop_s
-    )
-    with activation.activate(session, workload) as activated:
+    placed = session.place(listeners)
+    workload = Workload(contract.name, image.reference, placed, contract.image.command, contract.limits.stop_s)
+    with session.reserve(placed), activation.activate(session, workload) as activated:
         yield Service(contract, image, session, activated, activation.name, timeout_scale)

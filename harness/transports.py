@@ -140,6 +140,8 @@ class Listener:
     transports: tuple[Transport, ...]
     port: int = 0
     path: str = ""
+    #: Whether the program looks for the socket by its port, so that it can't be given another one.
+    fixed_port: bool = False
 
     @property
     def directive(self) -> Directive:

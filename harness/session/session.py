@@ -7,11 +7,12 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.command import Completed, run, run_with_progress
+from harness.deadline import Deadline, wait_until
 from harness.errors import SessionError
 from harness.progress import Progress, silent
 from harness.session import syscalls
@@ -22,6 +23,9 @@ from harness.transports import ROWS, Listener, Transport
 
 #: Longest run of a program in a session where the caller names no limit, in seconds.
 COMMAND_LIMIT_S = 30.0
+
+#: Longest wait for a port that another session has, in seconds; a test holds one for a few.
+_PORT_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +167,8 @@ class Session:
         """Return the listeners at addresses that this session can give them.
 
         Unix sockets go to the home folder. Ports stay as they are where the network is the session's own; vsock ports,
-        which no namespace keeps apart on most kernels, and all ports of a shared network are chosen free. Equal port
-        numbers of one family of transports stay equal.
+        which no namespace keeps apart on most kernels, and all ports of a shared network are chosen free, unless they
+        are fixed. Equal port numbers of one family of transports stay equal.
         """
         chosen: dict[tuple[bool, int], int] = {}
         placed = []
@@ -173,7 +177,7 @@ class Session:
                 placed.append(replace(listener, path=f"{self.paths.home}/{listener.path}"))
                 continue
             vsock = listener.transports[0] is Transport.VSOCK
-            if self.own_network and not vsock:
+            if listener.fixed_port or (self.own_network and not vsock):
                 placed.append(listener)
                 continue
             key = (vsock, listener.port)
@@ -185,6 +189,24 @@ class Session:
             placed.append(replace(listener, port=chosen[key]))
         return tuple(placed)
 
+    @contextlib.contextmanager
+    def reserve(self, listeners: Sequence[Listener]) -> Iterator[None]:
+        """Hold the fixed ports of `listeners`, for which sessions that share a network have to take turns.
+
+        An abstract Unix socket is the lock: the kernel lets go of it with the process that holds it, see unix(7).
+        """
+        ports = sorted({listener.port for listener in listeners if listener.fixed_port and not self.own_network})
+        with contextlib.ExitStack() as held:
+            for port in ports:
+                lock = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+                wait_until(
+                    lambda lock=lock, port=port: _bound(lock, f"\0harness-port-{port}"),  # type: ignore[misc]
+                    bool,
+                    Deadline.after(_PORT_LIMIT_S),
+                    f"another session to give up the port {port}",
+                )
+            yield
+
     def keep(self) -> None:
         """Let the session outlive the harness, for a person to look into; `python -m harness sweep --kept` ends it."""
         self._keep()
@@ -195,6 +217,14 @@ class Session:
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
+
+
+def _bound(lock: socket.socket, name: str) -> bool:
+    try:
+        lock.bind(name)
+    except OSError:
+        return False
+    return True
 
 
 def _free_port(listeners: Sequence[Listener]) -> int:
