@@ -151,7 +151,7 @@ class ImageStore:
     def _make_base(self, base: Base, name: str, source: str) -> Image:
         started = time.monotonic()
         reference = f"localhost/harness/{name}:{source[:12]}"
-        with self._building() as session, _blaming(name):
+        with self._building() as session, blaming(name):
             bases.make(base, reference, session, self._progress)
             found = session.run(["podman", "image", "inspect", "--format", "{{.Id}}", reference]).text.strip()
         return self._keep(Image(name, reference, found, str(base), source, time.monotonic() - started))
@@ -160,7 +160,7 @@ class ImageStore:
         started = time.monotonic()
         reference = f"localhost/harness/{contract.name}:{source[:12]}"
         self._progress(f"build the image '{contract.name}' from {file.name} on {foundation.name}")
-        with self._building(Bind(os.fspath(file.parent), _CONTEXT)) as session, _blaming(contract.name):
+        with self._building(Bind(os.fspath(file.parent), _CONTEXT)) as session, blaming(contract.name):
             context = _CONTEXT if opening.is_isolated() else os.fspath(file.parent)
             # fmt: off
             session.run_with_progress(
@@ -280,7 +280,7 @@ def source_hash(file: Path, base_id: str) -> str:
 
 
 @contextlib.contextmanager
-def _blaming(name: str) -> Iterator[None]:
+def blaming(name: str) -> Iterator[None]:
     """Turn the failure of a command that makes an image into an ImageError with its output."""
     try:
         yield

@@ -126,8 +126,16 @@ class Session:
         return self._read(f"{self.paths.output}/{unit}.log")
 
     def manager_log(self) -> str:
-        """Return what `systemd --user` itself has said so far."""
-        return self._read(self.paths.manager_log)
+        """Return what `systemd --user` itself has said so far.
+
+        Without namespaces it speaks to the machine's journal, where its user may read it.
+        """
+        if text := self._read(self.paths.manager_log):
+            return text
+        children = Path(f"/proc/{self.init}/task/{self.init}/children")
+        manager = children.read_text(encoding="ascii").split()[:1] if children.exists() else []
+        asked = ["journalctl", "--quiet", "--no-pager", "--output=cat", *(f"_PID={pid}" for pid in manager)]
+        return self.run(asked, check=False).text if manager else ""
 
     def _read(self, path: str) -> str:
         try:
