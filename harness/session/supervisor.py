@@ -28,6 +28,9 @@ import syscalls  # type: ignore[import-not-found,unused-ignore]
 #: Longest wait for READY=1, in seconds; the harness gives up a little later.
 READY_LIMIT_S = 30.0
 
+#: Signals that must not end a supervisor: its end is the end of the harness.
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 Spec = dict[str, Any]
 
 
@@ -87,7 +90,9 @@ def start_manager(spec: Spec, log: str) -> int:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.closerange(3, 256)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # What is ignored here, by us or by Python, would be ignored in every service.
+        for number in (*IGNORED, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
         os.execve(spec["manager"][0], spec["manager"], {**spec["env"], "NOTIFY_SOCKET": notify_socket(spec)})
     except BaseException as error:  # the forked child must never return into the parent's code
         os.write(2, f"{error}\n".encode())
@@ -265,7 +270,7 @@ def remove_files(spec: Spec) -> None:
 def main() -> int:
     """Make the session that the harness asks for, keep it until the harness has gone, remove it."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     spec = cast("Spec", json.loads(os.read(0, 1 << 20)))
     child = 0
