@@ -182,16 +182,25 @@ class ImageStore:
                 self._copy(reference, session.paths.home, session)
             found = session.run(here, check=False)
             if found.status != 0:
-                pulled = session.run(["podman", "pull", "--quiet", reference], timeout_s=BUILD_LIMIT_S, check=False)
-                if pulled.status != 0:
-                    raise ImageError(
-                        f"The image '{reference}' for '{name}' is neither in the harness's store, nor in your own "
-                        "podman, nor can it be pulled.",
-                        remedy="Build it with 'podman build' or check its name.",
-                        evidence={"podman pull": pulled.stderr.decode(errors="replace")},
-                    )
+                self._pull(name, reference, session)
                 found = session.run(here)
         return self._keep(Image(name, reference, found.text.strip(), "", source, time.monotonic() - started))
+
+    def _pull(self, name: str, reference: str, session: Session) -> None:
+        """Pull an image; no registry is asked for names below `localhost/`, which podman gives to what it builds."""
+        said = ""
+        if not reference.startswith("localhost/"):
+            self._progress(f"pull the image '{reference}'")
+            pulled = session.run(["podman", "pull", "--quiet", reference], timeout_s=BUILD_LIMIT_S, check=False)
+            if pulled.status == 0:
+                return
+            said = pulled.stderr.decode(errors="replace")
+        raise ImageError(
+            f"The image '{reference}' for '{name}' is neither in the harness's store, nor in your own podman, nor can "
+            "it be pulled.",
+            remedy="Build it with 'podman build', or correct its name.",
+            evidence={"podman pull": said},
+        )
 
     def _copy(self, reference: str, home: str, session: Session) -> None:
         """Copy an image of the caller's own podman into the store."""

@@ -10,7 +10,7 @@ from harness.activation import Activation, activations
 from harness.bases import Base
 from harness.capabilities import Capabilities
 from harness.contract import Contract
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.images import Image, ImageStore
 from harness.options import Options
 from harness.progress import Progress
@@ -27,7 +27,7 @@ class Runtime:
         self.capabilities = Capabilities()
         self.store = ImageStore(images.default_folder(), progress)
         self._given_base = base
-        self._images: dict[str, Image] = {}
+        self._images: dict[str, Image | HarnessError] = {}
         self._stack = contextlib.ExitStack()
         self._session: Session | None = None
 
@@ -60,13 +60,21 @@ class Runtime:
         )
 
     def image(self, name: str) -> Image:
-        """Return the image of the contract `name`, built or fetched at its first use."""
+        """Return the image of the contract `name`, built or fetched at its first use; a failure is remembered, too."""
         if name not in self._images:
-            if reference := self.options.images.get(name):
-                self._images[name] = self.store.existing(name, reference)
-            else:
-                self._images[name] = self.store.image(self.contracts[name], self.base)
-        return self._images[name]
+            try:
+                self._images[name] = self._make_image(name)
+            except HarnessError as error:
+                self._images[name] = error
+        found = self._images[name]
+        if isinstance(found, HarnessError):
+            raise found
+        return found
+
+    def _make_image(self, name: str) -> Image:
+        if reference := self.options.images.get(name):
+            return self.store.existing(name, reference)
+        return self.store.image(self.contracts[name], self.base)
 
     @property
     def live_session(self) -> Session | None:
