@@ -29,7 +29,7 @@ def write(folder: Path, session: Session, service: Service | None) -> list[str]:
 
 
 def _files(session: Session, service: Service | None) -> Iterator[tuple[str, str]]:
-    yield "enter.txt", f"{' '.join(session.prefix)} /bin/sh\n"
+    yield "enter.txt", f"{session.entry}\n"
     yield "manager.log", session.manager_log()
     yield "processes.txt", processes(session)
     yield "sockets.txt", _said(session, "ss", "--all", "--numeric", "--processes", "--extended")

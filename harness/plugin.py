@@ -162,15 +162,11 @@ def pytest_runtest_makereport(
     if isinstance(error, HarnessError) and report.failed:
         report.longrepr = f"{_place(item, call)}\n{error}"
     runtime = item.config.stash[RUNTIME]
-    if report.when == "teardown":
-        _keep(runtime, report, failed=report.failed or item.stash.get(_FAILED, False))
-    elif report.failed:
-        item.stash[_FAILED] = True
+    if report.failed:
         _leave_bundle(runtime, item, report)
+    if report.when == "call" or report.failed:
+        _keep(runtime, report)
     return report
-
-
-_FAILED = pytest.StashKey[bool]()
 
 
 def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
@@ -198,8 +194,9 @@ def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport
     report.sections.append(("harness bundle", f"{folder}: {', '.join(names)}"))
 
 
-def _keep(runtime: Runtime, report: pytest.TestReport, *, failed: bool) -> None:
+def _keep(runtime: Runtime, report: pytest.TestReport) -> None:
+    """Keep the session, if that was asked for, before the test's fixtures take away what is in it."""
     keep = runtime.options.keep
-    wanted = keep is Keep.ALWAYS or (keep is Keep.ON_FAILURE and failed)
+    wanted = keep is Keep.ALWAYS or (keep is Keep.ON_FAILURE and report.failed)
     if wanted and (entry := runtime.keep_session()):
-        report.sections.append(("harness session kept", f"{entry} /bin/sh"))
+        report.sections.append(("harness session kept", entry))

@@ -97,7 +97,7 @@ class Runtime:
             return ""
         session, self._session = self._session, None
         session.keep()
-        return " ".join(session.prefix)
+        return session.entry
 
     def close(self) -> None:
         """End the session."""

@@ -62,12 +62,13 @@ def echo_socket(user_session: Session, host: Host, echo_image: Image, listeners:
         host.check_output("systemctl --user start echo.socket")
         yield text
     finally:
-        host.run("systemctl --user disable echo.socket")
-        host.run("systemctl --user stop echo.socket echo.service")
-        host.run("rm -f ~/.config/systemd/user/echo.socket ~/.config/systemd/user/echo.service")
-        host.run("podman rm --force --ignore echo")
-        host.run("systemctl --user daemon-reload")
-        host.run("systemctl --user reset-failed")
+        if not user_session.kept:
+            host.run("systemctl --user disable echo.socket")
+            host.run("systemctl --user stop echo.socket echo.service")
+            host.run("rm -f ~/.config/systemd/user/echo.socket ~/.config/systemd/user/echo.service")
+            host.run("podman rm --force --ignore echo")
+            host.run("systemctl --user daemon-reload")
+            host.run("systemctl --user reset-failed")
 
 
 def test_echo_answers_on_every_socket(user_session: Session, echo_socket: str, listeners: tuple[Listener, ...]) -> None:

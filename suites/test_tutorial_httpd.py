@@ -49,8 +49,9 @@ def launcher(user_session: Session, host: Host, httpd_image: Image, reserved: No
             "the launcher to listen",
         )
     finally:
-        host.run(f"systemctl --user stop {SHELL}")
-        host.run(f"systemctl --user reset-failed {SHELL}")
+        if not user_session.kept:
+            host.run(f"systemctl --user stop {SHELL}")
+            host.run(f"systemctl --user reset-failed {SHELL}")
 
 
 def test_curl_shows_the_test_page(host: Host, launcher: str) -> None:

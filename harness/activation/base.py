@@ -133,12 +133,13 @@ class Activation(abc.ABC):
 
 @contextlib.contextmanager
 def clean_up(session: Session, *containers: str) -> Iterator[None]:
-    """Remove containers and forget failures at the end of the context, whatever happened in it."""
+    """Remove containers and forget failures at the end of the context, unless the session is kept as it is."""
     try:
         yield
     finally:
-        session.run(["podman", "rm", "--force", "--ignore", "--time=0", *containers], check=False)
-        session.manager.reset_failed()
+        if not session.kept:
+            session.run(["podman", "rm", "--force", "--ignore", "--time=0", *containers], check=False)
+            session.manager.reset_failed()
 
 
 def quote(argument: str) -> str:

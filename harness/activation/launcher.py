@@ -144,7 +144,8 @@ class LauncherActivation(Activation):
                 launched.listen()
                 yield launched
             finally:
-                launched.remove()
+                if not session.kept:
+                    launched.remove()
 
 
 ACTIVATION = LauncherActivation()

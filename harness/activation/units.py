@@ -110,4 +110,5 @@ class UnitActivation(Activation):
                 installed.listen()
                 yield installed
             finally:
-                installed.remove()
+                if not session.kept:
+                    installed.remove()

@@ -10,7 +10,7 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from harness.errors import CapabilityMissing, SessionError, WaitTimeout
 from harness.session import account as accounts
 from harness.session import spec as specs
 from harness.session.bus import Manager
-from harness.session.session import Session
+from harness.session.session import Lease, Session
 from harness.session.spec import Bind, Paths, Spec
 
 #: Where a session sees the shared store of images.
@@ -154,7 +154,7 @@ class _Supervisor:
 
     def __init__(self) -> None:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._kept = False
+        self.kept = False
         with theirs:
             self._process = subprocess.Popen(
                 [*_scope(), sys.executable, "-I", "-S", "-B", os.fspath(_SUPERVISOR)],
@@ -171,7 +171,7 @@ class _Supervisor:
     def keep(self) -> None:
         """Let supervisor and session go on when the channel closes."""
         self.send(b"keep")
-        self._kept = True
+        self.kept = True
 
     def said(self) -> str:
         """Return what it has printed, which is nothing unless it failed."""
@@ -186,7 +186,7 @@ class _Supervisor:
         self.channel.close()
         assert self._process.stderr is not None
         self._process.stderr.close()
-        if self._kept:
+        if self.kept:
             self._process.returncode = 0  # not ours any more
             return
         ended = os.pidfd_open(self._process.pid)
@@ -219,7 +219,7 @@ def _await_ready(spec: Spec, supervisor: _Supervisor) -> Session:
             raise _not_made(f"could not {heard['step']}: {heard['error']}", supervisor, heard)
         if "ready" in heard:
             manager = Manager(socket.socket(fileno=descriptors[0]), spec.uid)
-            return _session(spec, heard["init"], heard["cgroup"], manager, supervisor.keep)
+            return _session(spec, heard["init"], heard["cgroup"], manager, supervisor)
 
 
 def _not_made(why: str, supervisor: _Supervisor, heard: dict[str, Any]) -> SessionError:
@@ -230,7 +230,7 @@ def _not_made(why: str, supervisor: _Supervisor, heard: dict[str, Any]) -> Sessi
     )
 
 
-def _session(spec: Spec, init: int, cgroup: str, manager: Manager, keep: Callable[[], None]) -> Session:
+def _session(spec: Spec, init: int, cgroup: str, manager: Manager, lease: Lease) -> Session:
     account = accounts.throwaway() if is_isolated() else accounts.current()
     root, prefix = Path("/"), _through_the_manager()
     if is_isolated():
@@ -238,7 +238,7 @@ def _session(spec: Spec, init: int, cgroup: str, manager: Manager, keep: Callabl
     client_prefix = prefix if is_isolated() else ()
     return Session(
         Path(cgroup).name, account, spec.paths, spec.env, manager, prefix, client_prefix, root, Path(cgroup),
-        init, spec.own_network, keep,
+        init, spec.own_network, lease,
     )  # fmt: skip
 
 

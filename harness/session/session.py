@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import socket
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from harness.command import Completed, run, run_with_progress
 from harness.deadline import Deadline, wait_until
@@ -26,6 +28,17 @@ COMMAND_LIMIT_S = 30.0
 
 #: Longest wait for a port that another session has, in seconds; a test holds one for a few.
 _PORT_LIMIT_S = 300.0
+
+
+class Lease(Protocol):
+    """The supervisor's side of a session."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the session goes on when the harness ends."""
+
+    def keep(self) -> None:
+        """Let the session go on when the harness ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +63,8 @@ class Session:
     init: int
     #: Whether ports are the session's own, so that those of a contract are always free.
     own_network: bool
-    #: Asks the supervisor to go on when the harness ends.
-    _keep: Callable[[], None]
+    #: What decides how long the session lives.
+    _lease: Lease
     _descriptors: dict[str, int] = field(default_factory=dict)
 
     # -- programs -----------------------------------------------------------------------------------------------
@@ -76,6 +89,12 @@ class Session:
         return run_with_progress(
             [*self.prefix, *command], timeout_s=timeout_s, title=title, progress=progress, env=self.environment
         )
+
+    @property
+    def entry(self) -> str:
+        """A line for a shell that opens a shell inside, while the session lives."""
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return shlex.join([*self.prefix, "env", *variables, "/bin/sh"])
 
     # -- files --------------------------------------------------------------------------------------------------
 
@@ -215,9 +234,14 @@ class Session:
                 )
             yield
 
+    @property
+    def kept(self) -> bool:
+        """Whether `keep` was called; what is in the session is then left as it is."""
+        return self._lease.kept
+
     def keep(self) -> None:
         """Let the session outlive the harness, for a person to look into; `python -m harness sweep --kept` ends it."""
-        self._keep()
+        self._lease.keep()
 
     def close(self) -> None:
         """Give up what this object holds of the session; the session itself is ended by who opened it."""
