@@ -52,6 +52,19 @@ def test_the_cgroup_of_a_killed_supervisor_is_a_leak_and_is_swept(harness_runtim
     assert not session.cgroup.exists()
 
 
+@isolated
+def test_cgroups_of_another_process_namespace_are_left_alone() -> None:
+    """Process numbers of a container mean nothing on its machine: what may live there is neither a leak nor swept."""
+    folder = opening.cgroup_root() / "harness-1-1-1"
+    folder.mkdir()
+    try:
+        assert cgroups.owner_of(folder.name) is None
+        assert not [remnant for remnant in leaks.sweep() if remnant.session == folder.name]
+        assert folder.is_dir()
+    finally:
+        folder.rmdir()
+
+
 def test_a_kept_session_lives_until_it_is_swept(harness_runtime: Runtime) -> None:
     """A session that was kept outlives its owner, `sweep` leaves it alone, `sweep(kept=True)` ends it."""
     harness_runtime.store.prepare()

@@ -10,8 +10,9 @@ import os
 import re
 import time
 
-#: `harness-PID-STARTTIME` of the supervisor; the second number tells a new process with an old number apart.
-_NAME = re.compile(r"^harness-(\d+)-(\d+)$")
+#: `harness-PID-STARTTIME-NAMESPACE` of the supervisor. The start time tells a new process with an old number apart; the
+#: process namespace tells whose number it is, since a container's cgroups are seen from the machine, too.
+_NAME = re.compile(r"^harness-(\d+)-(\d+)-(\d+)$")
 
 #: A folder of this name in a session's cgroup says that the session is to outlive the harness.
 KEPT = "kept"
@@ -29,13 +30,21 @@ def started(pid: int) -> str:
 
 def name_of(pid: int) -> str:
     """Return the name of the cgroup that the supervisor `pid` makes."""
-    return f"harness-{pid}-{started(pid)}"
+    return f"harness-{pid}-{started(pid)}-{_namespace()}"
+
+
+def _namespace() -> int:
+    """Return the number of the caller's process namespace, see namespaces(7)."""
+    return os.stat("/proc/self/ns/pid").st_ino
 
 
 def owner_of(name: str) -> int | None:
-    """Return the supervisor that a cgroup's name names, 0 if it has ended, None if the name is no session's."""
+    """Return the supervisor that a cgroup's name names, 0 if it has ended.
+
+    None if the name is no session's, or one of another process namespace, of which nothing can be said from here.
+    """
     match = _NAME.match(name)
-    if match is None:
+    if match is None or int(match[3]) != _namespace():
         return None
     return int(match[1]) if started(int(match[1])) == match[2] else 0
 
