@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -234,9 +235,9 @@ class ImageStore:
         self.prepare()
         lock = FileLock(self.folder / "build.lock", mode=0o600)
         started = time.monotonic()
-        while True:
+        for limit_s in itertools.chain([2], itertools.repeat(10)):
             try:
-                lock.acquire(timeout=2)
+                lock.acquire(timeout=limit_s)
                 break
             except Timeout:
                 waited = time.monotonic() - started
