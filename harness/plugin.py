@@ -46,6 +46,10 @@ class Case:
         return f"{self.contract.name}-{self.activation}-{self.transport}"
 
 
+#: Title of the section of a report that tells how to enter the session of its test.
+_KEPT = "harness session kept"
+
+
 # -- configuration ----------------------------------------------------------------------------------------------------
 
 
@@ -62,6 +66,14 @@ def pytest_configure(config: pytest.Config) -> None:
     worker_input: dict[str, str] = getattr(config, "workerinput", {})
     told = worker_input.get("harness_base")
     config.stash[RUNTIME] = Runtime(options.read(config), _progress(config), Base(told) if told else None)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Read the contracts, so that every mistake in them is shown before anything else is done."""
+    try:
+        _ = session.config.stash[RUNTIME].contracts
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -86,10 +98,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what the machine can do, and what is tested."""
     runtime = config.stash[RUNTIME]
     lines = runtime.capabilities.header()
-    try:
-        names = ", ".join(runtime.contracts) or "none"
-    except HarnessError as error:
-        raise pytest.UsageError(str(error)) from None
+    names = ", ".join(runtime.contracts) or "none"
     strict = "strict" if runtime.options.strict else "lenient"
     return [*lines, f"harness: contracts {names}; base {runtime.base}; {strict}"]
 
@@ -124,6 +133,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for transport in contract.transports
         if transport in runtime.options.transports
     ]
+    if not cases:
+        raise pytest.UsageError(
+            f"No contract of {', '.join(runtime.contracts)} has a socket of the transports that were asked for: "
+            f"{', '.join(runtime.options.transports)}."
+        )
     metafunc.parametrize("case", [pytest.param(case, id=case.id, marks=_marks(case)) for case in cases])
 
 
@@ -142,14 +156,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if mark.kwargs or not mark.args:
             pytest.fail("the mark 'requires' takes names of capabilities", pytrace=False)
         for name in mark.args:
-            try:
-                runtime.capabilities.require(name)
-            except CapabilityMissing as error:
-                tolerated = TOLERATED.get(name, "")
-                if runtime.options.strict and not tolerated:
-                    pytest.fail(f"{error}\nThe run is strict: a missing capability fails.", pytrace=False)
-                why = f" ({tolerated})" if tolerated else ""
-                pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
+            if not runtime.capabilities.has(name):
+                _do_without(runtime, name)
+
+
+def _do_without(runtime: Runtime, name: str) -> None:
+    """Skip the test, or fail it in a strict run, since the machine lacks a capability."""
+    capability = runtime.capabilities.get(name)
+    error = CapabilityMissing(name, capability.detail, capability.remedy)
+    tolerated = TOLERATED.get(name, "")
+    if runtime.options.strict and not tolerated:
+        pytest.fail(f"{error}\nThe run is strict: a missing capability fails.", pytrace=False)
+    why = f" ({tolerated})" if tolerated else ""
+    pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -199,4 +218,12 @@ def _keep(runtime: Runtime, report: pytest.TestReport) -> None:
     keep = runtime.options.keep
     wanted = keep is Keep.ALWAYS or (keep is Keep.ON_FAILURE and report.failed)
     if wanted and (entry := runtime.keep_session()):
-        report.sections.append(("harness session kept", entry))
+        report.sections.append((_KEPT, entry))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how to enter the sessions of tests that passed; those of failed ones are shown with the failure."""
+    for report in terminalreporter.getreports("passed"):
+        for title, text in report.sections:
+            if title == _KEPT:
+                terminalreporter.write_line(f"{title} by {report.nodeid}: {text}")
