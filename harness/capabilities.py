@@ -44,6 +44,8 @@ class Row:
     enables: str
     remedy: str
     probe: Probe
+    #: Whether a guest kernel has it, wherever the machine's own lacks it.
+    guest: bool = False
 
 
 #: Every capability, in the order in which `doctor` shows them.
@@ -100,21 +102,25 @@ TABLE: tuple[Row, ...] = (
     Row(
         "vsock_loopback",
         "the transport vsock",
-        "modprobe vsock_loopback; a kernel without that module needs a guest",
+        "as root: modprobe vsock_loopback; where the kernel has no such module, the harness boots a guest (see 'uml')",
         probes.vsock_loopback,
+        guest=True,
     ),
     Row("slirp4netns", "containers with a network", _package("slirp4netns"), probes.program("slirp4netns")),
     Row("pasta", "containers with a network, Podman 5's own way", _package("passt"), probes.program("pasta")),
     Row("quadlet", "the activation 'quadlet'", "install Podman 4.4 or newer", probes.quadlet),
     Row(
         "uml",
-        "a guest kernel without root and KVM",
+        "a guest kernel without root and KVM, for what this kernel lacks",
         _package("user-mode-linux"),
         probes.program("linux.uml", "linux"),
     ),
     Row("kvm", "a fast guest kernel, if it boots", "load kvm_intel or kvm_amd, and be allowed to open it", probes.kvm),
     Row("selinux", "checks of SELinux labels", "run on a machine with SELinux, such as Fedora", probes.selinux),
 )
+
+#: What a guest kernel has.
+GUEST = frozenset(row.name for row in TABLE if row.guest)
 
 #: What the suites can't run without; of each group one is enough.
 NEEDED: tuple[tuple[str, ...], ...] = (
