@@ -237,12 +237,18 @@ def _userns_forbidden(machine: Machine) -> tuple[str, str, str] | None:
 
 def _userns_refused(machine: Machine) -> str:
     """Make a user namespace for a moment as an unprivileged account; return why the kernel refused, or ""."""
+    return _in_user_namespace(machine, "true")
+
+
+def _in_user_namespace(machine: Machine, *command: str) -> str:
+    """Run `unshare --user COMMAND` as an unprivileged account; return why it failed, or ""."""
     unshare, setpriv = machine.program("unshare"), machine.program("setpriv")
     if unshare is None or setpriv is None:
         return "there is no program 'unshare' or 'setpriv'"
     uid = account.throwaway().uid
     as_account = [setpriv, f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if machine.account.root else []
-    return _attempt(machine, [*as_account, unshare, "--user", "true"])[1]
+    root_inside = ["--map-root-user"] if len(command) > 1 else []
+    return _attempt(machine, [*as_account, unshare, "--user", *root_inside, *command])[1]
 
 
 def _privileged(path: Path) -> bool:
@@ -296,7 +302,12 @@ def storage_overlay(machine: Machine) -> Found:
     if not _knows_overlay(machine, release):
         return Found(False, version, f"the kernel '{release}' has no overlay file system, nor a module of it")
     problem = tmpfs_xattr_problem()
-    return Found(False, version, problem) if problem else Found(True, version, "native, also on tmpfs")
+    if not problem:
+        return Found(True, version, "native, also on tmpfs")
+    refused = overlay_refused(machine)
+    if refused:
+        return Found(False, version, f"{problem}; {refused}")
+    return Found(True, version, f"{problem}: a container can't remove or replace a folder of its image")
 
 
 def _knows_overlay(machine: Machine, release: str) -> bool:
@@ -304,6 +315,18 @@ def _knows_overlay(machine: Machine, release: str) -> bool:
         return True
     lists = (machine.read(f"/lib/modules/{release}/{name}") or "" for name in ("modules.dep", "modules.builtin"))
     return any("/overlay.ko" in text for text in lists)
+
+
+def overlay_refused(machine: Machine) -> str:
+    """Mount an overlay on tmpfs for a moment as an unprivileged account; return why that failed, or "".
+
+    Both mounts are in a namespace of their own, which ends with the program.
+    """
+    script = (
+        "mount -t tmpfs harness /tmp && cd /tmp && mkdir lower upper work all && "
+        "mount -t overlay -o userxattr,lowerdir=lower,upperdir=upper,workdir=work harness all && : >all/file"
+    )
+    return _in_user_namespace(machine, "--mount", "sh", "-c", script)
 
 
 def tmpfs_xattr_problem() -> str:

@@ -34,6 +34,12 @@ MODULES = ("vsock_loopback", "overlay", "ipv6", "tun", "fuse")
 #: The file in the exchange folder that tells the guest's init what to do.
 BOOT_FILE = "boot.json"
 
+#: The file in the exchange folder that its keeper holds a lock on, see flock(2).
+LOCK_FILE = "lock"
+
+#: Environment variable that names the exchange folder to the run inside.
+FOLDER_VARIABLE = "HARNESS_GUEST_FOLDER"
+
 
 @dataclass(frozen=True, slots=True)
 class Boot:

@@ -17,10 +17,8 @@ from harness import bases, images
 from harness.bases import Base
 from harness.contract import Contract
 from harness.errors import ImageError
+from harness.guest.engine import FOLDER_VARIABLE
 from harness.images import Image, ImageStore
-
-#: Environment variable that names the exchange folder.
-FOLDER_VARIABLE = "HARNESS_GUEST_FOLDER"
 
 #: What the run outside writes: the tests, and why images could not be built.
 TESTS_FILE, UNBUILT_FILE = "tests.json", "unbuilt.json"

@@ -10,6 +10,7 @@ exchange folder.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -175,6 +176,8 @@ def main() -> int:
     cgroup = ""
     try:
         os.makedirs(first["folder"], 0o700, exist_ok=True)
+        lock = os.open(f"{first['folder']}/lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # up to this process's end; tells `sweep` that the owner lives
         if first["cgroup_parent"]:
             cgroup = f"{first['cgroup_parent']}/{cgroups.name_of(os.getpid())}"
             os.mkdir(cgroup, 0o755)

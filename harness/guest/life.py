@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from typing import Any, Self
 from harness.command import base_environment
 from harness.deadline import Deadline
 from harness.errors import CapabilityMissing, GuestError, tail
-from harness.guest.engine import BOOT_FILE, MODULES, Boot, Engine
+from harness.guest.engine import BOOT_FILE, FOLDER_VARIABLE, LOCK_FILE, MODULES, Boot, Engine
 from harness.session import cgroups, opening
 
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -60,11 +61,25 @@ def new_folder() -> Path:
 
 
 def folders() -> Iterator[tuple[Path, bool]]:
-    """Yield every exchange folder on the machine, and whether its owner lives."""
+    """Yield every exchange folder on the machine but one's own, and whether its owner lives.
+
+    Process ids say nothing of owners in other namespaces that share /tmp; the lock that a keeper holds does.
+    """
     for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108
         for folder in Path(parent).glob("harness-guest-*"):
-            if match := _NAME.match(folder.name):
-                yield folder, bool(cgroups.owner_of(f"harness-{match[1]}"))
+            if (match := _NAME.match(folder.name)) and os.fspath(folder) != os.environ.get(FOLDER_VARIABLE):
+                yield folder, bool(cgroups.owner_of(f"harness-{match[1]}")) or _locked(folder / LOCK_FILE)
+
+
+def _locked(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class Guest:

@@ -13,7 +13,7 @@ from harness import images
 from harness.command import SYSTEM_PATH
 from harness.errors import GuestError, HarnessError
 from harness.guest import inside
-from harness.guest.engine import Boot, Engine
+from harness.guest.engine import FOLDER_VARIABLE, Boot, Engine
 from harness.guest.life import Guest, Limits
 
 #: Longest time in a guest without a test that begins or ends, in seconds, for a time scale of 1; a contract's own
@@ -155,6 +155,6 @@ def environment(folder: Path) -> Mapping[str, str]:
         "PYTHONPATH": os.pathsep.join([*given, package]),
         # The guest's own memory: the machine's /tmp is read-only there.
         "TMPDIR": "/run/tmp",
-        inside.FOLDER_VARIABLE: os.fspath(folder),
+        FOLDER_VARIABLE: os.fspath(folder),
         images.FOLDER_VARIABLE: os.fspath(images.default_folder()),
     }
