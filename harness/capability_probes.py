@@ -299,7 +299,7 @@ def storage_overlay(machine: Machine) -> Found:
     numbers = tuple(int(text) for text in version.split(".")[:2] if text.isdigit())
     if numbers < _OVERLAY_KERNEL:
         return Found(False, version, f"the kernel '{release}' is older than {'.'.join(map(str, _OVERLAY_KERNEL))}")
-    if not _knows_overlay(machine, release):
+    if not _knows_overlay(machine):
         return Found(False, version, f"the kernel '{release}' has no overlay file system, nor a module of it")
     problem = tmpfs_xattr_problem()
     if not problem:
@@ -310,11 +310,14 @@ def storage_overlay(machine: Machine) -> Found:
     return Found(True, version, f"{problem}: a container can't remove or replace a folder of its image")
 
 
-def _knows_overlay(machine: Machine, release: str) -> bool:
-    if "overlay" in (machine.read("/proc/filesystems") or "").split():
-        return True
-    lists = (machine.read(f"/lib/modules/{release}/{name}") or "" for name in ("modules.dep", "modules.builtin"))
-    return any("/overlay.ko" in text for text in lists)
+def _knows_overlay(machine: Machine) -> bool:
+    return "overlay" in (machine.read("/proc/filesystems") or "").split() or _knows_module(machine, "overlay")
+
+
+def _knows_module(machine: Machine, name: str) -> bool:
+    folder = f"/lib/modules/{machine.kernel()}"
+    lists = (machine.read(f"{folder}/{file}") or "" for file in ("modules.dep", "modules.builtin"))
+    return any(f"/{name}.ko" in text for text in lists)
 
 
 def overlay_refused(machine: Machine) -> str:
@@ -384,18 +387,31 @@ def ipv6_loopback(_machine: Machine) -> Found:
     return _loopback(socket.AF_INET6, "::1", 0, "::1")
 
 
-def vsock_loopback(_machine: Machine) -> Found:
-    """Connect over CID 1 of vsock(7).
+def vsock_loopback(machine: Machine) -> Found:
+    """Connect over CID 1 of vsock(7); as root, load the kernel's module for that first where it is not loaded.
 
     The listener binds to CID 1 itself, not to any CID: the kernel refuses that with EADDRNOTAVAIL while no loopback
     transport is loaded, and a connection would then leave for the machine that hosts this one.
     """
     if not hasattr(socket, "AF_VSOCK"):
         return _missing("this Python has no AF_VSOCK")
-    found = _loopback(socket.AF_VSOCK, VSOCK_LOCAL, socket.VMADDR_PORT_ANY, f"CID {VSOCK_LOCAL}")
-    if "EADDRNOTAVAIL" in found.detail:
-        return _missing(f"{found.detail} (no loopback transport is loaded)")
-    return found
+    found = _vsock_loopback()
+    if "EADDRNOTAVAIL" not in found.detail:
+        return found
+    why = "no loopback transport is loaded"
+    modprobe = machine.program("modprobe")
+    if not _knows_module(machine, "vsock_loopback"):
+        why = f"{why}, and the kernel '{machine.kernel()}' has no module 'vsock_loopback'"
+    elif machine.account.root and modprobe:
+        _output, problem = _attempt(machine, [modprobe, "vsock_loopback"])
+        if not problem:
+            return _vsock_loopback()
+        why = f"{why}: {problem}"
+    return _missing(f"{found.detail} ({why})")
+
+
+def _vsock_loopback() -> Found:
+    return _loopback(socket.AF_VSOCK, VSOCK_LOCAL, socket.VMADDR_PORT_ANY, f"CID {VSOCK_LOCAL}")
 
 
 def kvm(machine: Machine) -> Found:
