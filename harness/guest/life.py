@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from harness.command import base_environment
 from harness.deadline import Deadline
-from harness.errors import CapabilityMissing, GuestError, tail
+from harness.errors import CapabilityMissing, GuestError
 from harness.guest.engine import BOOT_FILE, FOLDER_VARIABLE, LOCK_FILE, MODULES, Boot, Engine
 from harness.session import cgroups, opening
 
@@ -36,6 +36,9 @@ _CLOSE_LIMIT_S = 30.0
 
 #: Pause between two looks at the exchange folder, in seconds.
 _LOOK_S = 0.05
+
+#: What the kernel begins the message of its own end with.
+_PANIC = "Kernel panic"
 
 #: `harness-guest-PID-STARTTIME-RANDOM` of the owner.
 _NAME = re.compile(r"^harness-guest-(\d+-\d+)-[0-9a-f]+$")
@@ -198,10 +201,12 @@ class Guest:
 
     def _error(self, what: str) -> GuestError:
         assert self._engine is not None
+        console = self.console()
+        panic = next((f": {line[line.index(_PANIC) :]}" for line in console.splitlines() if _PANIC in line), "")
         return GuestError(
-            f"The guest '{self._engine.name}' (kernel {self._engine.kernel()}) {what}.",
-            remedy="'--harness-guest=never' skips what needs a guest; the other engine is --harness-guest-engine.",
-            evidence={"output": tail(self.output()), "console": tail(self.console())},
+            f"The guest '{self._engine.name}' (kernel {self._engine.kernel()}) {what}{panic}.",
+            remedy="Try --harness-guest-engine with another one; --harness-guest=never skips what needs a guest.",
+            evidence={"output": self.output(), "console": console},
         )
 
     # -- the keeper ---------------------------------------------------------------------------------------------
