@@ -71,7 +71,8 @@ def become(start: Message) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         if start["pinned"]:
-            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+            processors = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {processors[start["keeper"] % len(processors)]})  # two guests rarely on one
         console = os.open(f"{start['folder']}/console", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(console, 1)
@@ -144,7 +145,7 @@ def keep(cgroup: str) -> None:
     start = receive()
     if start is None:
         return
-    child = launch(start, cgroup)
+    child = launch(start | {"keeper": os.getpid()}, cgroup)
     try:
         ended = os.pidfd_open(child)
         poll = select.poll()

@@ -100,12 +100,15 @@ class GuestTests:
         given = self._config.option
         ini = ("-c", os.fspath(self._config.inipath)) if self._config.inipath else ()
         xdist = ("-n", "0") if self._config.pluginmanager.hasplugin("xdist") else ()
+        plugins = [argument for name in given.plugins or [] for argument in ("-p", name)]
+        # The cache belongs to the run outside; without its plugin, an ini file that sets its folder would be wrong.
+        cached = self._config.pluginmanager.hasplugin("cacheprovider")
         return [
-            *(sys.executable, "-m", "pytest", *wanted.files),
-            *("-p", "harness.guest.inside", "-p", "no:cacheprovider", *xdist, *ini),
+            *(sys.executable, "-m", "pytest", *wanted.files, *plugins, "-p", "harness.guest.inside", *xdist, *ini),
             *(f"--rootdir={self._config.rootpath}", f"--tb={given.tbstyle}", f"--verbosity={given.verbose}"),
             *(f"--capture={given.capture}", *(["--showlocals"] if given.showlocals else [])),
             *(f"--override-ini={line}" for line in given.override_ini or []),
+            *(["--override-ini=cache_dir=/run/tmp/cache"] if cached else []),
             *self._runtime.options.arguments(
                 strict=self._runtime.options.strict or self._plan.mode is Mode.AUTO,
                 base=self._runtime.base,
