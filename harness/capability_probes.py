@@ -61,7 +61,7 @@ def _why(error: OSError) -> str:
 def _attempt(machine: Machine, argv: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[str, str]:
     """Run a short program; return its output and "", or its output and why it failed."""
     try:
-        ended = machine.run(argv, timeout_s=PROGRAM_LIMIT_S, env=env, check=False)
+        ended = machine.run(argv, timeout_s=PROGRAM_LIMIT_S * machine.patience, env=env, check=False)
     except CommandError as error:
         return "", error.sentence
     if ended.status == 0:

@@ -14,6 +14,7 @@ from harness.errors import HarnessError, UsageError
 from harness.guest import plan
 from harness.guest.plan import Plan
 from harness.images import Image, ImageStore
+from harness.machine import Machine
 from harness.options import Options
 from harness.progress import Progress
 from harness.session import opening
@@ -28,7 +29,7 @@ class Runtime:
         self, options: Options, progress: Progress, base: Base | None = None, store: ImageStore | None = None
     ) -> None:
         self.options = options
-        self.capabilities = Capabilities()
+        self.capabilities = Capabilities(Machine(patience=max(1.0, options.timeout_scale)))
         self.store = store or ImageStore(images.default_folder(), progress)
         self._given_base = base
         self._images: dict[str, Image | HarnessError] = {}
@@ -66,7 +67,7 @@ class Runtime:
     @cached_property
     def guest(self) -> Plan:
         """Whether a guest kernel can do what this machine's can't."""
-        return plan.choose(self.options.guest, self.options.guest_engine)
+        return plan.choose(self.options.guest, self.options.guest_engine, self.options.guest_kernel)
 
     def image(self, name: str) -> Image:
         """Return the image of the contract `name`, built or fetched at its first use; a failure is remembered, too."""

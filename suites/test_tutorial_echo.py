@@ -80,7 +80,7 @@ def test_echo_answers_on_every_socket(user_session: Session, echo_socket: str, l
 
 
 @pytest.mark.requires("vsock_loopback")
-def test_the_tutorials_unit_has_six_sockets(
+def test_the_tutorials_unit_has_six_sockets_with_vsock(
     user_session: Session, echo_socket: str, listeners: tuple[Listener, ...]
 ) -> None:
     """All six `Listen` lines on one unit: the sixth, `echo hello | socat - VSOCK-CONNECT:1:3000`, wakes it for all."""

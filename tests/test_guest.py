@@ -173,6 +173,6 @@ def test_no_guest_where_none_is_wanted() -> None:
 
 
 def test_an_engine_that_is_not_there_tells_the_package(tmp_path: Path) -> None:
-    plan = choose(Mode.AUTO, EngineName.UML, Machine(root=tmp_path))
+    plan = choose(Mode.AUTO, EngineName.UML, machine=Machine(root=tmp_path))
     assert plan.engine is None
     assert "install the package 'user-mode-linux'" in plan.problem

@@ -37,6 +37,9 @@ BOOT_FILE = "boot.json"
 #: The file in the exchange folder that its keeper holds a lock on, see flock(2).
 LOCK_FILE = "lock"
 
+#: Where an engine that can't share the exchange folder at its own path mounts it; the guest's init then binds it there.
+EXCHANGE_MOUNT = "/run/harness-exchange"
+
 #: Environment variable that names the exchange folder to the run inside.
 FOLDER_VARIABLE = "HARNESS_GUEST_FOLDER"
 
@@ -65,8 +68,6 @@ class Launch:
     modules: str = ""
     #: Whether it runs faster on one processor than when the machine's scheduler moves it about.
     pinned: bool = False
-    #: Whether it takes a terminal for standard output.
-    terminal: bool = False
 
 
 class Engine(Protocol):

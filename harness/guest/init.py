@@ -18,6 +18,9 @@ from typing import Any
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent / "session"))
 import syscalls  # type: ignore[import-not-found,unused-ignore]
 
+#: As in `engine.py`, which needs more than the standard library's start here.
+EXCHANGE_MOUNT = "/run/harness-exchange"
+
 #: LINUX_REBOOT_CMD_POWER_OFF of reboot(2).
 _POWER_OFF = 0x4321FEDC
 
@@ -40,20 +43,30 @@ _MOUNTS = (
 
 
 def make_file_systems() -> None:
-    """Mount what a system has; some kernels have mounted /dev by themselves, and a second boot stage may have all."""
+    """Mount what a system has and is not there yet: some kernels mount /dev by themselves, virtme's init nearly all."""
     for target, kind, options in _MOUNTS:
-        os.makedirs(target, exist_ok=True)
-        if kind == "devtmpfs" and os.path.exists("/dev/null") and os.path.ismount("/dev"):
-            continue
-        syscalls.mount(kind, target, kind, 0, options)
-    os.makedirs("/run/tmp", 0o1777)
+        if (target, kind) not in mounted():
+            os.makedirs(target, exist_ok=True)
+            syscalls.mount(kind, target, kind, 0, options)
+    os.makedirs("/run/tmp", exist_ok=True)
+    os.chmod("/run/tmp", 0o1777)
+
+
+def mounted() -> set[tuple[str, str]]:
+    """Return target and type of what is mounted; nothing, while /proc is not."""
+    try:
+        rows = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    except FileNotFoundError:
+        return set()
+    return {(row[1], row[2]) for row in rows}
 
 
 def share(folder: str) -> None:
-    """Make the exchange folder writable, where the root is the machine's by hostfs and read-only."""
-    root = next(line.split() for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == "/")
-    if root[2] == "hostfs":
+    """Make the exchange folder writable; the root is the machine's and read-only."""
+    if ("/", "hostfs") in mounted():
         syscalls.mount("none", folder, "hostfs", 0, folder)
+    elif os.path.ismount(EXCHANGE_MOUNT):
+        syscalls.bind(EXCHANGE_MOUNT, folder, read_only=False)
 
 
 def load_modules(folder: str, names: list[str]) -> None:

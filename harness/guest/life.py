@@ -144,7 +144,6 @@ class Guest:
                 "folder": os.fspath(self.folder),
                 "memory_mb": boot.memory_mb,
                 "pinned": launch.pinned,
-                "terminal": launch.terminal,
             }
         )
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -24,11 +24,14 @@ from harness.deadline import Deadline
 from harness.errors import GuestError, HarnessError
 from harness.guest import inside
 from harness.guest.engine import Mode
-from harness.guest.owner import FAILED_FILE, PHASE_FILE, STALL_LIMIT_S, Owner, Wanted
+from harness.guest.owner import FAILED_FILE, PHASE_FILE, Owner, Wanted
 from harness.guest.plan import Plan
 from harness.images import BUILD_LIMIT_S
 from harness.progress import Progress
 from harness.runtime import Runtime
+
+#: Longest time without any sign of the guest, in seconds; its owner, who builds and watches, gives up earlier.
+_SILENCE_LIMIT_S = 2 * BUILD_LIMIT_S
 
 #: Pause between two looks for a result, in seconds.
 _LOOK_S = 0.02
@@ -47,9 +50,12 @@ class GuestTests:
         self._runtime = runtime
         self._plan = plan
         self._progress = progress
-        self._scale = plan.engine.time_scale * runtime.options.timeout_scale
-        self._owner = None if told else Owner(plan.engine, runtime.image, self._command, config.rootpath, self._scale)
-        self.folder = Path(told) if told else cast("Owner", self._owner).guest.folder
+        self._scale = runtime.options.timeout_scale
+        self._owner: Owner | None = None
+        if not told:
+            self._scale *= plan.engine.time_scale
+            self._owner = Owner(plan.engine, runtime.image, self._command, config.rootpath, self._scale)
+        self.folder = self._owner.guest.folder if self._owner else Path(told)
         self._mine: set[pytest.Item] = set()
         self._results = Results(self.folder)
 
@@ -133,7 +139,7 @@ class GuestTests:
     def _reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         started = time.monotonic()
         try:
-            for data in self._results.of(_inner_id(item), self._limit_s(), self._tell):
+            for data in self._results.of(_inner_id(item), _SILENCE_LIMIT_S, self._tell):
                 report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
                 report.nodeid = item.nodeid
                 if report.failed:
@@ -142,11 +148,6 @@ class GuestTests:
         except HarnessError as error:
             yield self._failure(item, error, time.monotonic() - started)
             yield _report(item, "teardown", "passed", None, 0.0)
-
-    def _limit_s(self) -> float:
-        """Return the longest time without any sign of the guest, in seconds; its owner gives up earlier."""
-        assert self._plan.engine is not None
-        return BUILD_LIMIT_S + self._plan.engine.boot_limit_s + STALL_LIMIT_S * self._scale
 
     def _tell(self, waited_s: float) -> None:
         self._progress(f"the guest ({self._plan.name}) {self._results.phase()} ({waited_s:.0f} s)")

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from harness.guest.engine import Engine, EngineName, Mode
 from harness.guest.uml import Uml
+from harness.guest.virtme import Virtme
 from harness.machine import Machine
-
-#: What to do where a guest is needed and no engine can boot one.
-REMEDY = "install the package 'user-mode-linux', where the distribution has it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +26,18 @@ class Plan:
         return f"{self.engine.name}, kernel {self.engine.kernel()}" if self.engine else "none"
 
 
-def engines(machine: Machine) -> dict[EngineName, Engine]:
-    """Return every engine, the preferred one first."""
-    return {EngineName.UML: Uml(machine)}
+def engines(machine: Machine, kernel: str = "") -> tuple[Engine, ...]:
+    """Return every engine, the preferred one first; `kernel` is for those that can boot any."""
+    return (Uml(machine), Virtme(machine, kernel))
 
 
-def choose(mode: Mode, name: EngineName | None, machine: Machine | None = None) -> Plan:
-    """Choose the engine called `name`, or the first that can be used here."""
+def choose(mode: Mode, name: EngineName | None, kernel: str = "", machine: Machine | None = None) -> Plan:
+    """Choose the engine called `name`, or the first that can be used here and, if one is wanted, boot the kernel."""
     if mode is Mode.NEVER:
         return Plan(mode, None, "--harness-guest=never")
     problems = []
-    for engine in engines(machine or Machine()).values():
-        if name not in (None, engine.name):
+    for engine in engines(machine or Machine(), kernel):
+        if name not in (None, engine.name) or (kernel and engine.name is EngineName.UML):
             continue
         problem = engine.problem()
         if not problem:
