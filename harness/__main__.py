@@ -97,13 +97,13 @@ def _painted(text: str, code: str) -> str:
 # --- setup ------------------------------------------------------------------------------------------------------------
 
 
-def _no_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Add nothing."""
+def _setup_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--virtme", action="store_true", help="also what the guest engine virtme takes")
 
 
-def _setup(_options: argparse.Namespace) -> int:
+def _setup(options: argparse.Namespace) -> int:
     """Install the system packages that are missing."""
-    installed = packages.ensure(progress.to_stderr)
+    installed = packages.ensure(progress.to_stderr, virtme=options.virtme)
     _say(f"installed: {', '.join(installed)}" if installed else "nothing to install")
     return 0
 
@@ -215,7 +215,7 @@ class Command:
 #: To add a command, add a row and its two functions.
 COMMANDS: tuple[Command, ...] = (
     Command("doctor", "show what this machine can do, and how to get what is missing", _doctor_arguments, _doctor),
-    Command("setup", "install the system packages that are missing", _no_arguments, _setup),
+    Command("setup", "install the system packages that are missing", _setup_arguments, _setup),
     Command("images", "list, build or remove the images in the store", _images_arguments, _images),
     Command("leaks", "show what runs have left on this machine", _leaks_arguments, _leaks),
     Command("sweep", "remove what killed runs have left", _sweep_arguments, _sweep),

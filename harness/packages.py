@@ -10,7 +10,7 @@ import platform
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import command
@@ -84,6 +84,16 @@ WANTED: tuple[Wanted, ...] = (
 )
 
 
+#: What the guest engine `virtme` takes beside virtme-ng itself, a Python package; only who asks for it gets it.
+VIRTME: tuple[Wanted, ...] = (
+    _wanted("qemu-system-x86_64", apt="qemu-system-x86", dnf="qemu-system-x86-core"),
+    _wanted("busybox", apt="busybox-static", dnf="busybox"),
+    _wanted("script", apt="bsdutils", dnf="util-linux-script"),
+    # A machine may run a kernel that is none of its distribution's packages.
+    _wanted("/vmlinuz", "/boot/vmlinuz", apt="linux-image-amd64"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Manager:
     """A package manager that the harness can use."""
@@ -132,6 +142,7 @@ class Installer:
     uid: int = field(default_factory=os.getuid)
     #: Whether the machine has a capability; asked only where the program instead of it is not there.
     has: Callable[[str], bool] = field(default_factory=lambda: Capabilities().has)
+    wanted: tuple[Wanted, ...] = WANTED
 
     def manager(self) -> Manager | None:
         """Return the distribution's own package manager, None where the harness can't use it."""
@@ -147,7 +158,7 @@ class Installer:
         names = {manager.name} if manager else {known.name for known in MANAGERS}
         return tuple(
             row
-            for row in WANTED
+            for row in self.wanted
             if names <= row.package.keys()
             and not self._there(row)
             and not (row.instead_of and self.has(row.instead_of))
@@ -281,6 +292,7 @@ def missing() -> tuple[Wanted, ...]:
     return Installer().missing()
 
 
-def ensure(progress: Progress = silent) -> tuple[str, ...]:
+def ensure(progress: Progress = silent, *, virtme: bool = False) -> tuple[str, ...]:
     """Install what is missing on this machine, return the packages; nothing is run where nothing is missing."""
-    return Installer().ensure(progress)
+    installer = Installer()
+    return (replace(installer, wanted=(*WANTED, *VIRTME)) if virtme else installer).ensure(progress)

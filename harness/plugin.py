@@ -110,7 +110,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what the machine can do, and what is tested."""
     runtime = config.stash[RUNTIME]
-    lines = runtime.capabilities.header()
+    lines = runtime.capabilities.header(stood_in=GUEST if _GUEST_TESTS in config.stash else ())
     try:
         names = ", ".join(runtime.contracts) or "none"
     except HarnessError as error:
