@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from harness import packages, progress
 from harness.capabilities import NEEDED, Capabilities, Capability
-from harness.cli import Command, no_arguments, say
+from harness.cli import Command, say
 from harness.errors import Blame, HarnessError
 
 try:
@@ -94,9 +94,13 @@ def _painted(text: str, code: str) -> str:
 # --- setup ------------------------------------------------------------------------------------------------------------
 
 
-def _setup(_options: argparse.Namespace) -> int:
+def _setup_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--virtme", action="store_true", help="also what the guest engine virtme takes")
+
+
+def _setup(options: argparse.Namespace) -> int:
     """Install the system packages that are missing."""
-    installed = packages.ensure(progress.to_stderr)
+    installed = packages.ensure(progress.to_stderr, virtme=options.virtme)
     say(f"installed: {', '.join(installed)}" if installed else "nothing to install")
     return 0
 
@@ -107,7 +111,7 @@ def _setup(_options: argparse.Namespace) -> int:
 #: To add a command, add a row and its two functions.
 COMMANDS: tuple[Command, ...] = (
     Command("doctor", "show what this machine can do, and how to get what is missing", _doctor_arguments, _doctor),
-    Command("setup", "install the system packages that are missing", no_arguments, _setup),
+    Command("setup", "install the system packages that are missing", _setup_arguments, _setup),
     *MORE,
 )
 

@@ -14,9 +14,12 @@ from pathlib import Path
 from harness import bases, contract, probes
 from harness.activation import activations
 from harness.bases import Base
+from harness.capabilities import Capabilities
 from harness.command import base_environment, run
 from harness.contract import BytesProbe, Contract
 from harness.deadline import Deadline
+from harness.guest.engine import Mode
+from harness.guest.plan import choose
 from harness.images import ImageStore, default_folder
 from harness.probes import Client, native
 from harness.progress import Progress
@@ -73,7 +76,7 @@ def measure(folder: Path, progress: Progress, rounds: int) -> Iterator[Row]:
 
 
 def suites(folder: Path, progress: Progress) -> Iterator[Row]:
-    """Measure whole runs of the suites in `folder`, with one worker and with two."""
+    """Measure whole runs of the suites in `folder`, with one worker and with two, and the vsock part on its own."""
     pytest = [sys.executable, "-m", "pytest", os.fspath(folder), "-q", "-p", "no:cacheprovider"]
     allowed = ("HARNESS_CACHE", "HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "PYTHONPATH")
     environment = base_environment((*("PATH", "TERM"), *allowed))
@@ -85,6 +88,11 @@ def suites(folder: Path, progress: Progress) -> Iterator[Row]:
         took[name] = time.monotonic() - started
     yield Row("suites, collection only", f"{took['collection']:7.2f} s")
     yield Row("suites, -n 0", f"{took['-n 0']:7.2f} s")
+    plan = choose(Mode.AUTO, None)
+    if plan.engine and not Capabilities().has("vsock_loopback"):
+        progress(f"vsock in a guest, {plan.name}")
+        took["vsock"] = _timed(lambda: run([*pytest, "-n", "0", "-k", "vsock"], timeout_s=900, env=environment))
+        yield Row(f"vsock in a guest ({plan.engine.name}), boot to last report", f"{took['vsock']:7.2f} s", plan.name)
     yield Row("suites, -n 2", f"{took['-n 2']:7.2f} s", f"{took['-n 2'] / took['-n 0']:.3f} of -n 0")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from harness import capability_probes as probes
+from harness import kernel_probes
 from harness.errors import CapabilityMissing, UsageError
+from harness.guest.uml import Uml
+from harness.guest.virtme import Virtme
 from harness.machine import Found, Machine, Probe
 
 #: Probes that run at the same time; nearly all of their time is a child's start.
@@ -44,6 +47,8 @@ class Row:
     enables: str
     remedy: str
     probe: Probe
+    #: Whether a guest kernel has it, wherever the machine's own lacks it.
+    guest: bool = False
 
 
 #: Every capability, in the order in which `doctor` shows them.
@@ -77,7 +82,7 @@ TABLE: tuple[Row, ...] = (
         "storage_overlay",
         "starting a container in 0.1 s instead of 6 s",
         "boot a kernel from 6.6, with the overlay file system",
-        probes.storage_overlay,
+        kernel_probes.storage_overlay,
     ),
     Row("crun", "containers: the runtime", _SETUP, probes.program("crun")),
     Row("runc", "containers: the other runtime", _package("runc"), probes.program("runc")),
@@ -100,21 +105,36 @@ TABLE: tuple[Row, ...] = (
     Row(
         "vsock_loopback",
         "the transport vsock",
-        "modprobe vsock_loopback; a kernel without that module needs a guest",
+        "as root: modprobe vsock_loopback; where the kernel has no such module, the harness boots a guest (see 'uml')",
         probes.vsock_loopback,
+        guest=True,
     ),
     Row("slirp4netns", "containers with a network", _package("slirp4netns"), probes.program("slirp4netns")),
     Row("pasta", "containers with a network, Podman 5's own way", _package("passt"), probes.program("pasta")),
     Row("quadlet", "the activation 'quadlet'", "install Podman 4.4 or newer", probes.quadlet),
     Row(
         "uml",
-        "a guest kernel without root and KVM",
+        "a guest kernel without root and KVM, for what this kernel lacks",
         _package("user-mode-linux"),
-        probes.program("linux.uml", "linux"),
+        kernel_probes.engine(Uml),
     ),
-    Row("kvm", "a fast guest kernel, if it boots", "load kvm_intel or kvm_amd, and be allowed to open it", probes.kvm),
-    Row("selinux", "checks of SELinux labels", "run on a machine with SELinux, such as Fedora", probes.selinux),
+    Row(
+        "virtme",
+        "a guest kernel of any distribution's, in QEMU",
+        "python3 -m harness setup --virtme && pip install virtme-ng",
+        kernel_probes.engine(Virtme),
+    ),
+    Row(
+        "kvm",
+        "a fast guest kernel, if it boots",
+        "load kvm_intel or kvm_amd, and be allowed to open it",
+        kernel_probes.kvm,
+    ),
+    Row("selinux", "checks of SELinux labels", "run on a machine with SELinux, such as Fedora", kernel_probes.selinux),
 )
+
+#: What a guest kernel has.
+GUEST = frozenset(row.name for row in TABLE if row.guest)
 
 #: What the suites can't run without; of each group one is enough.
 NEEDED: tuple[tuple[str, ...], ...] = (
@@ -177,11 +197,14 @@ class Capabilities:
         self._several(name for group in NEEDED for name in group)
         return tuple(group for group in NEEDED if not any(self.has(name) for name in group))
 
-    def header(self) -> list[str]:
-        """Return the lines for pytest's header: versions, and what the suites would need and is missing."""
+    def header(self, *, stood_in: Collection[str] = ()) -> list[str]:
+        """Return the lines for pytest's header: versions, and what the suites would need and is missing.
+
+        What `stood_in` names is done by something else and not missed.
+        """
         lacking = [" or ".join(group) for group in self.lacking()]
         self._several((*ASKED_FOR, "python"))
-        lacking += [name for name in ASKED_FOR if not self.has(name)]
+        lacking += [name for name in ASKED_FOR if name not in stood_in and not self.has(name)]
         runtime = next((name for name in ("crun", "runc") if self.has(name)), "")
         versions = [f"kernel {self._machine.kernel()}", "python", "systemd", "podman", runtime or "no runtime"]
         line = ", ".join(self._versioned(text) for text in versions)

@@ -7,7 +7,6 @@ trace (binds, connects, unshares); it never trusts the mere presence of a device
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import platform
 import re
@@ -36,32 +35,27 @@ VSOCK_LOCAL = 1
 #: Subordinate ids that a container needs: 65536, as useradd(8) gives by default.
 SUBIDS_NEEDED = 65536
 
-#: KVM_GET_API_VERSION, see Documentation/virt/kvm/api.rst of the kernel.
-_KVM_GET_API_VERSION = 0xAE00
-
-#: Oldest kernels with overlay mounts in a user namespace that Podman takes (containers-storage.conf(5)).
-_OVERLAY_KERNEL = (5, 13)
-
 #: Oldest Python that the harness runs on.
 _PYTHON = (3, 11)
 
 _VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)*(?:[-~^][\w.~^+-]*)?")
 
 
-def _missing(detail: str, remedy: str = "") -> Found:
+def missing(detail: str, remedy: str = "") -> Found:
+    """Return that it is not there, and why."""
     return Found(False, "", detail, remedy)
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError) -> str:
     """Return the name and the text of an error number."""
     name = errno.errorcode.get(error.errno or 0, "error")
     return f"{name}, {os.strerror(error.errno or 0)}"
 
 
-def _attempt(machine: Machine, argv: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[str, str]:
+def attempt(machine: Machine, argv: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[str, str]:
     """Run a short program; return its output and "", or its output and why it failed."""
     try:
-        ended = machine.run(argv, timeout_s=PROGRAM_LIMIT_S, env=env, check=False)
+        ended = machine.run(argv, timeout_s=PROGRAM_LIMIT_S * machine.patience, env=env, check=False)
     except CommandError as error:
         return "", error.sentence
     if ended.status == 0:
@@ -82,10 +76,10 @@ def program(*names: str, flag: str = "--version") -> Probe:
     def probe(machine: Machine) -> Found:
         path = machine.program(*names)
         if path is None:
-            return _missing(f"there is no program '{names[0]}'")
-        output, problem = _attempt(machine, [path, flag])
+            return missing(f"there is no program '{names[0]}'")
+        output, problem = attempt(machine, [path, flag])
         if problem:
-            return _missing(problem)
+            return missing(problem)
         return Found(True, version_in(output), path)
 
     return probe
@@ -110,7 +104,7 @@ def quadlet(machine: Machine) -> Found:
     folders = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", "/lib/systemd")
     names = [f"{folder}/user-generators/podman-user-generator" for folder in folders]
     if machine.program(*names) is None:
-        return _missing("there is no user generator 'podman-user-generator'")
+        return missing("there is no user generator 'podman-user-generator'")
     return program(*names, flag="-version")(machine)
 
 
@@ -129,13 +123,13 @@ def cgroup_v2(machine: Machine) -> Found:
     """Find a cgroup v2 tree to make a session's cgroup in."""
     mounted = cgroup2_folders(machine)
     if not mounted:
-        return _missing("no cgroup2 file system is mounted")
+        return missing("no cgroup2 file system is mounted")
     if not machine.account.root:
         return _delegated_cgroup(machine, mounted[0])
     for folder in mounted:
         if os.access(folder, os.W_OK):
             return Found(True, _hierarchy(machine), _controllers(folder))
-    return _missing(f"'{mounted[0]}' is read-only")
+    return missing(f"'{mounted[0]}' is read-only")
 
 
 def _hierarchy(machine: Machine) -> str:
@@ -147,14 +141,14 @@ def _hierarchy(machine: Machine) -> str:
 def _delegated_cgroup(machine: Machine, mounted: Path) -> Found:
     properties, problem = _user_manager(machine)
     if problem:
-        return _missing(f"no 'systemd --user' can delegate a cgroup: {problem}")
+        return missing(f"no 'systemd --user' can delegate a cgroup: {problem}")
     folder = mounted / properties.get("ControlGroup", "").lstrip("/")
     try:
         owner = folder.stat().st_uid
     except OSError as error:
-        return _missing(f"the cgroup of 'systemd --user', '{folder}': {_why(error)}")
+        return missing(f"the cgroup of 'systemd --user', '{folder}': {why(error)}")
     if owner != machine.account.uid:
-        return _missing(f"the cgroup of 'systemd --user', '{folder}', belongs to uid {owner}")
+        return missing(f"the cgroup of 'systemd --user', '{folder}', belongs to uid {owner}")
     return Found(True, "delegated", _controllers(folder))
 
 
@@ -171,7 +165,7 @@ def _user_manager(machine: Machine) -> tuple[dict[str, str], str]:
     if systemctl is None:
         return {}, "there is no program 'systemctl'"
     env = {**command.base_environment(), "XDG_RUNTIME_DIR": machine.account.runtime_dir}
-    output, problem = _attempt(machine, [systemctl, "--user", "show", "--property=Version,ControlGroup"], env)
+    output, problem = attempt(machine, [systemctl, "--user", "show", "--property=Version,ControlGroup"], env)
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line), problem
 
 
@@ -186,7 +180,7 @@ def user_manager(machine: Machine) -> Found:
             f"log in as '{name}' by console or ssh (su and sudo start no user manager), or "
             f"'sudo loginctl enable-linger {name}' and set XDG_RUNTIME_DIR=/run/user/{uid}, or run as root"
         )
-        return _missing(problem, remedy)
+        return missing(problem, remedy)
     return Found(True, version_in(properties.get("Version", "")), machine.account.runtime_dir)
 
 
@@ -196,10 +190,10 @@ def namespaces(machine: Machine) -> Found:
         return Found(True, "", "not needed: the session is a delegated scope")
     unshare = machine.program("unshare")
     if unshare is None:
-        return _missing("there is no program 'unshare'")
+        return missing("there is no program 'unshare'")
     flags = ("--mount", "--net", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child", "--mount-proc")
-    _output, problem = _attempt(machine, [unshare, *flags, "true"])
-    return _missing(problem) if problem else Found(True, "", "mount, net, ipc, pid, cgroup")
+    _output, problem = attempt(machine, [unshare, *flags, "true"])
+    return missing(problem) if problem else Found(True, "", "mount, net, ipc, pid, cgroup")
 
 
 def rootless_podman(machine: Machine) -> Found:
@@ -207,17 +201,17 @@ def rootless_podman(machine: Machine) -> Found:
     forbidden = _userns_forbidden(machine)
     if forbidden:
         setting, value, wanted = forbidden
-        return _missing(f"{setting} is {value}", f"sudo sysctl --write {setting}={wanted}")
+        return missing(f"{setting} is {value}", f"sudo sysctl --write {setting}={wanted}")
     for name in ("newuidmap", "newgidmap"):
         path = machine.program(name)
         if path is None:
-            return _missing(f"there is no program '{name}'")
+            return missing(f"there is no program '{name}'")
         if not _privileged(Path(path)):
-            return _missing(f"'{path}' is neither set-user-ID nor has file capabilities", f"sudo chmod u+s {path}")
+            return missing(f"'{path}' is neither set-user-ID nor has file capabilities", f"sudo chmod u+s {path}")
     if "NoNewPrivs:\t1" in (machine.read("/proc/self/status") or ""):
-        return _missing("'no_new_privs' is set, so set-user-ID programs such as 'newuidmap' have no effect")
+        return missing("'no_new_privs' is set, so set-user-ID programs such as 'newuidmap' have no effect")
     problem = _userns_refused(machine)
-    return _missing(problem) if problem else Found(True, "", "user namespaces, newuidmap, newgidmap")
+    return missing(problem) if problem else Found(True, "", "user namespaces, newuidmap, newgidmap")
 
 
 def _userns_forbidden(machine: Machine) -> tuple[str, str, str] | None:
@@ -237,12 +231,18 @@ def _userns_forbidden(machine: Machine) -> tuple[str, str, str] | None:
 
 def _userns_refused(machine: Machine) -> str:
     """Make a user namespace for a moment as an unprivileged account; return why the kernel refused, or ""."""
+    return in_user_namespace(machine, "true")
+
+
+def in_user_namespace(machine: Machine, *command: str) -> str:
+    """Run `unshare --user COMMAND` as an unprivileged account; return why it failed, or ""."""
     unshare, setpriv = machine.program("unshare"), machine.program("setpriv")
     if unshare is None or setpriv is None:
         return "there is no program 'unshare' or 'setpriv'"
     uid = account.throwaway().uid
     as_account = [setpriv, f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if machine.account.root else []
-    return _attempt(machine, [*as_account, unshare, "--user", "true"])[1]
+    root_inside = ["--map-root-user"] if len(command) > 1 else []
+    return attempt(machine, [*as_account, unshare, "--user", *root_inside, *command])[1]
 
 
 def _privileged(path: Path) -> bool:
@@ -262,9 +262,9 @@ def subids(machine: Machine) -> Found:
     ranges = f"{start}-{start + SUBIDS_NEEDED - 1}"
     for name, text in files.items():
         if text is None:
-            return _missing(f"there is no file '/etc/{name}'", "sudo touch /etc/subuid /etc/subgid")
+            return missing(f"there is no file '/etc/{name}'", "sudo touch /etc/subuid /etc/subgid")
         if not owner.root and (count := _largest_range(text, {owner.name, str(owner.uid)})) < SUBIDS_NEEDED:
-            return _missing(
+            return missing(
                 f"'/etc/{name}' gives '{owner.name}' {count} ids in one range, {SUBIDS_NEEDED} are needed",
                 f"sudo usermod --add-subuids {ranges} --add-subgids {ranges} {owner.name}",
             )
@@ -286,39 +286,11 @@ def _first_free(text: str) -> int:
     return max([100000, *(start + count for _owner, start, count in _ranges(text))])
 
 
-def storage_overlay(machine: Machine) -> Found:
-    """Find whether containers of an unprivileged account can use the kernel's overlay on a session's tmpfs home."""
-    release = machine.kernel()
-    version = release.partition("-")[0]
-    numbers = tuple(int(text) for text in version.split(".")[:2] if text.isdigit())
-    if numbers < _OVERLAY_KERNEL:
-        return Found(False, version, f"the kernel '{release}' is older than {'.'.join(map(str, _OVERLAY_KERNEL))}")
-    if not _knows_overlay(machine, release):
-        return Found(False, version, f"the kernel '{release}' has no overlay file system, nor a module of it")
-    problem = tmpfs_xattr_problem()
-    return Found(False, version, problem) if problem else Found(True, version, "native, also on tmpfs")
-
-
-def _knows_overlay(machine: Machine, release: str) -> bool:
-    if "overlay" in (machine.read("/proc/filesystems") or "").split():
-        return True
-    lists = (machine.read(f"/lib/modules/{release}/{name}") or "" for name in ("modules.dep", "modules.builtin"))
-    return any("/overlay.ko" in text for text in lists)
-
-
-def tmpfs_xattr_problem() -> str:
-    """Set a user extended attribute on a file in tmpfs, as rootless overlay does; return why it failed, or "".
-
-    Kernels from 6.6 have them. A memfd is a file in the kernel's own tmpfs (memfd_create(2)), so nothing can stay.
-    """
-    fd = os.memfd_create("harness")
-    try:
-        os.setxattr(fd, "user.harness", b"1")
-    except OSError as error:
-        return f"tmpfs has no user extended attributes ({_why(error)}); kernels from 6.6 have them"
-    finally:
-        os.close(fd)
-    return ""
+def knows_module(machine: Machine, name: str) -> bool:
+    """Tell whether the running kernel has a module, or has it built in."""
+    folder = f"/lib/modules/{machine.kernel()}"
+    lists = (machine.read(f"{folder}/{file}") or "" for file in ("modules.dep", "modules.builtin"))
+    return any(f"/{name}.ko" in text for text in lists)
 
 
 def connect_problem(client: socket.socket, address: tuple[object, ...], limit_s: float = LOOPBACK_LIMIT_S) -> str:
@@ -336,7 +308,7 @@ def connect_problem(client: socket.socket, address: tuple[object, ...], limit_s:
         if not poll.poll(limit_s * 1000):
             return f"timed out after {limit_s:g} s"
         number = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return _why(OSError(number, "")) if number else ""
+    return why(OSError(number, "")) if number else ""
 
 
 def _loopback(family: int, host: object, any_port: int, named: str) -> Found:
@@ -344,16 +316,16 @@ def _loopback(family: int, host: object, any_port: int, named: str) -> Found:
     try:
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        return _missing(f"socket: {_why(error)}")
+        return missing(f"socket: {why(error)}")
     with listener:
         try:
             listener.bind((host, any_port))
             listener.listen(1)
         except OSError as error:
-            return _missing(f"bind to {named}: {_why(error)}")
+            return missing(f"bind to {named}: {why(error)}")
         with socket.socket(family, socket.SOCK_STREAM) as client:
             problem = connect_problem(client, (host, listener.getsockname()[1]))
-    return _missing(f"connect to {named}: {problem}") if problem else Found(True, "", named)
+    return missing(f"connect to {named}: {problem}") if problem else Found(True, "", named)
 
 
 def ipv6_loopback(_machine: Machine) -> Found:
@@ -361,37 +333,28 @@ def ipv6_loopback(_machine: Machine) -> Found:
     return _loopback(socket.AF_INET6, "::1", 0, "::1")
 
 
-def vsock_loopback(_machine: Machine) -> Found:
-    """Connect over CID 1 of vsock(7).
+def vsock_loopback(machine: Machine) -> Found:
+    """Connect over CID 1 of vsock(7); as root, load the kernel's module for that first where it is not loaded.
 
     The listener binds to CID 1 itself, not to any CID: the kernel refuses that with EADDRNOTAVAIL while no loopback
     transport is loaded, and a connection would then leave for the machine that hosts this one.
     """
     if not hasattr(socket, "AF_VSOCK"):
-        return _missing("this Python has no AF_VSOCK")
-    found = _loopback(socket.AF_VSOCK, VSOCK_LOCAL, socket.VMADDR_PORT_ANY, f"CID {VSOCK_LOCAL}")
-    if "EADDRNOTAVAIL" in found.detail:
-        return _missing(f"{found.detail} (no loopback transport is loaded)")
-    return found
+        return missing("this Python has no AF_VSOCK")
+    found = _vsock_loopback()
+    if "EADDRNOTAVAIL" not in found.detail:
+        return found
+    why = "no loopback transport is loaded"
+    modprobe = machine.program("modprobe")
+    if not knows_module(machine, "vsock_loopback"):
+        why = f"{why}, and the kernel '{machine.kernel()}' has no module 'vsock_loopback'"
+    elif machine.account.root and modprobe:
+        _output, problem = attempt(machine, [modprobe, "vsock_loopback"])
+        if not problem:
+            return _vsock_loopback()
+        why = f"{why}: {problem}"
+    return missing(f"{found.detail} ({why})")
 
 
-def kvm(machine: Machine) -> Found:
-    """Open /dev/kvm and ask for its version; some machines have the device and hang in every guest nevertheless."""
-    try:
-        fd = os.open(machine.file("/dev/kvm"), os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        return _missing(f"open '/dev/kvm': {_why(error)}")
-    try:
-        version = fcntl.ioctl(fd, _KVM_GET_API_VERSION)
-    except OSError as error:
-        return _missing(f"ask '/dev/kvm' for its version: {_why(error)}")
-    finally:
-        os.close(fd)
-    return Found(True, f"API {version}", "opens; only booting a guest proves it")
-
-
-def selinux(machine: Machine) -> Found:
-    """Read the mode from selinuxfs, see selinux(8)."""
-    modes = {"1": "enforcing", "0": "permissive"}
-    mode = modes.get(machine.read("/sys/fs/selinux/enforce") or "")
-    return Found(True, mode, mode) if mode else _missing("disabled")
+def _vsock_loopback() -> Found:
+    return _loopback(socket.AF_VSOCK, VSOCK_LOCAL, socket.VMADDR_PORT_ANY, f"CID {VSOCK_LOCAL}")

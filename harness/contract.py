@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from harness.errors import ContractError, UsageError
-from harness.transports import DUAL_STACK, Listener, Transport
+from harness.transports import CID_ANY, CID_LOCAL, DUAL_STACK, Listener, Transport
 
 #: The version of the format that this harness reads.
 SCHEMA = 1
@@ -71,6 +71,8 @@ class SocketTable(Table):
     path: Annotated[str, Field(pattern=_PATH)] | None = None
     #: Whether the program in the image looks for the socket by its port.
     fixed_port: bool = False
+    #: Whom a vsock socket listens to: every machine's clients, or those of the machine itself.
+    cid: Literal["any", "local"] = "any"
 
     @model_validator(mode="after")
     def _address_fits(self) -> Self:
@@ -81,6 +83,8 @@ class SocketTable(Table):
             raise ValueError("a 'unix' socket takes 'path' and no 'port'")
         if self.fixed_port and (unix or Transport.VSOCK in self.transports):
             raise ValueError("'fixed_port' is for IP sockets")
+        if self.cid != "any" and self.transports != (Transport.VSOCK,):
+            raise ValueError("'cid' is for 'vsock' sockets")
         if not unix and (self.port is None or self.path is not None):
             raise ValueError(f"a '{self.transports[0]}' socket takes 'port' and no 'path'")
         return self
@@ -88,7 +92,8 @@ class SocketTable(Table):
     @property
     def listener(self) -> Listener:
         """The socket as the contract numbers it; a session may have to place it elsewhere."""
-        return Listener(self.transports, self.port or 0, self.path or "", self.fixed_port)
+        cid = CID_LOCAL if self.cid == "local" else CID_ANY
+        return Listener(self.transports, self.port or 0, self.path or "", self.fixed_port, cid)
 
 
 class BytesProbe(Table):

@@ -90,6 +90,12 @@ class SessionError(HarnessError):
     blame = Blame.MACHINE
 
 
+class GuestError(HarnessError):
+    """A guest kernel did not boot, hung, or ended before it had told the results of its tests."""
+
+    blame = Blame.MACHINE
+
+
 class CommandError(HarnessError):
     """A program ended with a status other than 0, or did not end in time (`status` is None)."""
 

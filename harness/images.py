@@ -173,7 +173,7 @@ class ImageStore:
 
     def _fetch(self, name: str, reference: str) -> Image:
         started = time.monotonic()
-        source = hashlib.sha256(f"reference\n{reference}".encode()).hexdigest()
+        source = reference_source(reference)
         with self._building() as session:
             here = ["podman", "image", "inspect", "--format", "{{.Id}}", reference]
             own = run(here, timeout_s=30, check=False)
@@ -224,8 +224,9 @@ class ImageStore:
         for folder in (self._records, self.graph):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if opening.is_isolated():
-            account = accounts.throwaway()
-            os.chown(self.graph, account.uid, account.gid)
+            account, now = accounts.throwaway(), self.graph.stat()
+            if (now.st_uid, now.st_gid) != (account.uid, account.gid):  # a guest sees the store read-only
+                os.chown(self.graph, account.uid, account.gid)
 
     @contextlib.contextmanager
     def _locked(self, what: str) -> Iterator[None]:
@@ -274,6 +275,11 @@ def containerfile(contract: Contract, base: Base) -> Path:
         f"The contract '{contract.name}' has no Containerfile: there is neither '{plain}.{base}' nor '{plain}'.",
         remedy="Add one, or set image.reference to the name of an existing image.",
     )
+
+
+def reference_source(reference: str) -> str:
+    """Return the `source` of an image that somebody else made."""
+    return hashlib.sha256(f"reference\n{reference}".encode()).hexdigest()
 
 
 def source_hash(file: Path, base_id: str) -> str:

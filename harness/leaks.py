@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline, wait_until
 from harness.errors import HarnessError
+from harness.guest import life
 from harness.images import default_folder
 from harness.session import cgroups
 from harness.session.opening import cgroup_root
@@ -20,7 +22,8 @@ from harness.session.opening import cgroup_root
 #: Longest end of a session that was kept, in seconds.
 _END_LIMIT_S = 30.0
 
-_SUPERVISOR = b"session/supervisor.py"
+#: The processes that own a session or a guest.
+_SUPERVISORS = (b"session/supervisor.py", b"guest/keeper.py")
 
 
 class Kind(StrEnum):
@@ -70,6 +73,10 @@ def sweep(*, kept: bool = False) -> tuple[Remnant, ...]:
         elif kept and remnant.kept:
             end(folder)
             removed.append(remnant)
+    for folder, owned in life.folders():
+        if not owned:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(Remnant(Kind.FOLDER, os.fspath(folder)))
     return tuple(removed)
 
 
@@ -113,7 +120,7 @@ def _cgroups() -> Iterator[Remnant]:
 def _supervisors() -> Iterator[Remnant]:
     for folder in Path("/proc").glob("[0-9]*"):
         command = _command(int(folder.name))
-        if any(argument.endswith(_SUPERVISOR) for argument in command.split(b"\0")) and b"python" in command:
+        if any(argument.endswith(_SUPERVISORS) for argument in command.split(b"\0")) and b"python" in command:
             name = cgroups.name_of(int(folder.name))
             yield Remnant(Kind.PROCESS, f"{folder.name} supervisor", name, alive=True)
 
@@ -137,6 +144,8 @@ def _folders() -> Iterator[Remnant]:
     living = any(remnant.alive for remnant in _supervisors())
     for folder in Path("/run/user").glob("*/harness-*"):
         yield Remnant(Kind.FOLDER, os.fspath(folder), alive=living)
+    for folder, owned in life.folders():
+        yield Remnant(Kind.FOLDER, os.fspath(folder), alive=owned)
 
 
 def _containers() -> Iterator[Remnant]:

@@ -34,6 +34,8 @@ class Machine:
     account: Account = field(default_factory=caller)
     #: Runs a program, as `harness.command.run` does.
     run: Callable[..., Completed] = command.run
+    #: Factor for the time limits of probes; an emulated machine takes its time.
+    patience: float = 1.0
 
     def file(self, path: str) -> Path:
         """Return where the machine's absolute `path` is."""

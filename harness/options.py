@@ -14,6 +14,7 @@ import pytest
 
 from harness.activation import activations
 from harness.bases import Base
+from harness.guest.engine import EngineName, Mode
 from harness.transports import Transport
 
 T = TypeVar("T")
@@ -43,6 +44,26 @@ class Options:
     keep: Keep
     artifacts: Path
     timeout_scale: float
+    guest: Mode
+    #: None: the first that can be used.
+    guest_engine: EngineName | None
+    #: The kernel that the engine `virtme` boots: a release or an image; empty for the engine's choice.
+    guest_kernel: str
+
+    def arguments(self, *, strict: bool, base: Base, artifacts: Path, timeout_scale: float) -> list[str]:
+        """Return the options for a run of the same inside a guest, which has no guest and keeps no session."""
+        return [
+            *(f"--harness-contract={path}" for path in self.contracts),
+            *(f"--harness-image={name}={image}" for name, image in self.images.items()),
+            f"--harness-transports={','.join(self.transports)}",
+            f"--harness-activation={','.join(self.activations)}",
+            f"--harness-base={base}",
+            "--harness-strict" if strict else "--no-harness-strict",
+            f"--harness-artifacts-dir={artifacts}",
+            f"--harness-timeout-scale={timeout_scale:g}",
+            f"--harness-keep={Keep.NEVER}",
+            f"--harness-guest={Mode.NEVER}",
+        ]
 
 
 # Help texts: one sentence in the imperative, the default at its end, no full stop.
@@ -87,6 +108,18 @@ def add_options(parser: pytest.Parser) -> None:
         "--harness-timeout-scale", metavar="FACTOR", type=_factor, default=None,
         help="multiply every time limit of the contracts (default: 1)",
     )  # fmt: skip
+    group.addoption(
+        "--harness-guest", choices=tuple(Mode), default=None,
+        help="run tests in a guest kernel: those that need one, none, or all (default: auto)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-guest-engine", choices=("auto", *EngineName), default=None,
+        help="boot the guest by this engine (default: auto, the first that works)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-guest-kernel", metavar="KERNEL", default=None,
+        help="boot this kernel, a release or an image, by the engine virtme (default: the newest installed)",
+    )  # fmt: skip
     parser.addini("harness_contracts", "folders of contracts, relative to the ini file", type="paths", default=[])
     parser.addini("harness_transports", "as --harness-transports", default="")
     parser.addini("harness_activation", "as --harness-activation", default="")
@@ -95,6 +128,9 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("harness_keep", "as --harness-keep", default=Keep.NEVER)
     parser.addini("harness_artifacts_dir", "as --harness-artifacts-dir", default="harness-artifacts")
     parser.addini("harness_timeout_scale", "as --harness-timeout-scale", default="1")
+    parser.addini("harness_guest", "as --harness-guest", default=Mode.AUTO)
+    parser.addini("harness_guest_engine", "as --harness-guest-engine", default="auto")
+    parser.addini("harness_guest_kernel", "as --harness-guest-kernel", default="")
 
 
 def read(config: pytest.Config) -> Options:
@@ -110,6 +146,10 @@ def read(config: pytest.Config) -> Options:
     def base(text: str) -> str:
         return _one_of(("auto", *Base), text)
 
+    def engine(text: str) -> str:
+        return _one_of(("auto", *EngineName), text)
+
+    guest_engine = given.harness_guest_engine or ini("harness_guest_engine", engine)
     chosen = given.harness_base or ini("harness_base", base)
     artifacts = given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))
     return Options(
@@ -123,6 +163,9 @@ def read(config: pytest.Config) -> Options:
         keep=Keep(given.harness_keep or ini("harness_keep", lambda text: _one_of(tuple(Keep), text))),
         artifacts=Path(artifacts).absolute(),
         timeout_scale=given.harness_timeout_scale or ini("harness_timeout_scale", _factor),
+        guest=Mode(given.harness_guest or ini("harness_guest", lambda text: _one_of(tuple(Mode), text))),
+        guest_engine=None if guest_engine == "auto" else EngineName(guest_engine),
+        guest_kernel=given.harness_guest_kernel or str(config.getini("harness_guest_kernel")),
     )
 
 

@@ -6,13 +6,15 @@ The package manager is never asked what is there, so that a second run takes mil
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import command
+from harness.capabilities import Capabilities
 from harness.command import NETWORK_INHERITED, SYSTEM_PATH
 from harness.errors import Blame, CommandError, HarnessError
 from harness.progress import Progress, silent
@@ -38,6 +40,8 @@ class Wanted:
     any_of: tuple[str, ...]
     #: Name of a package manager -> package; not wanted where the manager is not named.
     package: Mapping[str, str]
+    #: Wanted only where the machine lacks this capability, and then not needed; empty for what is always needed.
+    instead_of: str = ""
 
 
 def _wanted(*any_of: str, apt: str, dnf: str = "") -> Wanted:
@@ -71,6 +75,22 @@ WANTED: tuple[Wanted, ...] = (
     _wanted("unshare", apt="util-linux", dnf="util-linux"),
     _wanted("nsenter", apt="util-linux", dnf="util-linux"),
     _wanted("setpriv", apt="util-linux", dnf="util-linux"),
+    # A guest kernel that has what the machine's own lacks; built for x86 only.
+    *(
+        (Wanted(("linux.uml",), {"apt-get": "user-mode-linux"}, instead_of="vsock_loopback"),)
+        if platform.machine() == "x86_64"
+        else ()
+    ),
+)
+
+
+#: What the guest engine `virtme` takes beside virtme-ng itself, a Python package; only who asks for it gets it.
+VIRTME: tuple[Wanted, ...] = (
+    _wanted("qemu-system-x86_64", apt="qemu-system-x86", dnf="qemu-system-x86-core"),
+    _wanted("busybox", apt="busybox-static", dnf="busybox"),
+    _wanted("script", apt="bsdutils", dnf="util-linux-script"),
+    # A machine may run a kernel that is none of its distribution's packages.
+    _wanted("/vmlinuz", "/boot/vmlinuz", apt="linux-image-amd64"),
 )
 
 
@@ -120,6 +140,9 @@ class Installer:
     #: Where its programs are looked for.
     path: str = SYSTEM_PATH
     uid: int = field(default_factory=os.getuid)
+    #: Whether the machine has a capability; asked only where the program instead of it is not there.
+    has: Callable[[str], bool] = field(default_factory=lambda: Capabilities().has)
+    wanted: tuple[Wanted, ...] = WANTED
 
     def manager(self) -> Manager | None:
         """Return the distribution's own package manager, None where the harness can't use it."""
@@ -133,13 +156,32 @@ class Installer:
         """Return what is wanted and not there; where no manager is known, what any distribution needs."""
         manager = self.manager()
         names = {manager.name} if manager else {known.name for known in MANAGERS}
-        return tuple(row for row in WANTED if names <= row.package.keys() and not self._there(row))
+        return tuple(
+            row
+            for row in self.wanted
+            if names <= row.package.keys()
+            and not self._there(row)
+            and not (row.instead_of and self.has(row.instead_of))
+        )
 
     def ensure(self, progress: Progress = silent) -> tuple[str, ...]:
-        """Install what is missing, return the packages; raise PackagesMissing when that is not possible."""
+        """Install what is missing, return the packages; raise PackagesMissing when that is not possible.
+
+        What only stands in for a capability of the machine's is tried last, and missed without an error.
+        """
         missing = self.missing()
-        if not missing:
-            return ()
+        needed = tuple(row for row in missing if not row.instead_of)
+        extra = tuple(row for row in missing if row.instead_of)
+        packages = self._ensure(needed, progress) if needed else ()
+        if extra:
+            try:
+                packages += self._ensure(extra, progress)
+            except PackagesMissing as error:
+                without = ", ".join(sorted({row.instead_of for row in extra}))
+                progress(f"{error.sentence} {error.remedy} Until then tests that need {without} are skipped.")
+        return packages
+
+    def _ensure(self, missing: Sequence[Wanted], progress: Progress) -> tuple[str, ...]:
         manager = self.manager()
         if manager is None:
             raise PackagesMissing(
@@ -154,7 +196,7 @@ class Installer:
                 remedy=f"Run: {self.by_hand(manager, packages)}",
             )
         progress(f"installing with {manager.name}: {', '.join(packages)}")
-        self._install(manager, prefix, packages, progress)
+        self._install(manager, prefix, missing, progress)
         return packages
 
     def by_hand(self, manager: Manager, packages: Sequence[str]) -> str:
@@ -169,14 +211,15 @@ class Installer:
             return f"su -c {shlex.quote(line)}"
         return f"sudo {line}" if len(steps) == 1 else f"sudo sh -c {shlex.quote(line)}"
 
-    def _install(self, manager: Manager, prefix: Sequence[str], packages: tuple[str, ...], progress: Progress) -> None:
+    def _install(self, manager: Manager, prefix: Sequence[str], rows: Sequence[Wanted], progress: Progress) -> None:
         """Run the manager; what counts in the end is whether the programs are there."""
+        packages = tuple(dict.fromkeys(row.package[manager.name] for row in rows))
         evidence = {}
         if manager.update:
             # A broken third-party list must not stop an installation that does not need it.
             evidence[f"{manager.name} update"] = self._manage(manager, prefix, manager.update, progress)
         evidence[f"{manager.name} install"] = self._manage(manager, prefix, (*manager.install, *packages), progress)
-        still = self.missing()
+        still = [row for row in rows if not self._there(row)]
         if still:
             raise PackagesMissing(
                 f"The package manager '{manager.name}' did not install {_quoted(still)}.",
@@ -249,6 +292,7 @@ def missing() -> tuple[Wanted, ...]:
     return Installer().missing()
 
 
-def ensure(progress: Progress = silent) -> tuple[str, ...]:
+def ensure(progress: Progress = silent, *, virtme: bool = False) -> tuple[str, ...]:
     """Install what is missing on this machine, return the packages; nothing is run where nothing is missing."""
-    return Installer().ensure(progress)
+    installer = Installer()
+    return (replace(installer, wanted=(*WANTED, *VIRTME)) if virtme else installer).ensure(progress)

@@ -12,8 +12,12 @@ import pytest
 
 from harness import bundle, options
 from harness.bases import Base
+from harness.capabilities import GUEST
 from harness.contract import Contract
 from harness.errors import CapabilityMissing, HarnessError
+from harness.guest import inside
+from harness.guest.engine import Mode
+from harness.guest.outside import GuestTests
 from harness.options import Keep
 from harness.progress import Progress
 from harness.runtime import Runtime
@@ -28,8 +32,8 @@ RUNTIME = pytest.StashKey[Runtime]()
 #: More workers than this are slower, since each activation keeps two cores busy for a moment.
 MOST_WORKERS = 8
 
-#: Missing capabilities that skip even under --harness-strict, each with the reason.
-TOLERATED = {"vsock_loopback": "a guest kernel for machines without it is still to come"}
+#: The tests that run in a guest, where there may be any.
+_GUEST_TESTS = pytest.StashKey[GuestTests]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,26 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     worker_input: dict[str, str] = getattr(config, "workerinput", {})
     told = worker_input.get("harness_base")
-    config.stash[RUNTIME] = Runtime(options.read(config), _progress(config), Base(told) if told else None)
+    runtime = Runtime(options.read(config), _progress(config), Base(told) if told else None, inside.store())
+    config.stash[RUNTIME] = runtime
+    _configure_guest(config, runtime, worker_input)
+
+
+def _configure_guest(config: pytest.Config, runtime: Runtime, worker_input: dict[str, str]) -> None:
+    """Let tests run in a guest, where one is asked for or may be needed, and can be booted."""
+    is_worker = bool(worker_input)
+    folder = worker_input.get("harness_guest", "")
+    mode = runtime.options.guest
+    needed = mode is Mode.ALWAYS or not all(map(runtime.capabilities.has, GUEST))
+    if mode is Mode.NEVER or not needed or config.option.collectonly or (is_worker and not folder):
+        return
+    if runtime.guest.engine is None:
+        if mode is Mode.ALWAYS:
+            raise pytest.UsageError(f"--harness-guest=always, but no guest can be booted: {runtime.guest.problem}.")
+        return
+    tests = GuestTests(config, runtime, runtime.guest, _progress(config), folder)
+    config.stash[_GUEST_TESTS] = tests
+    config.pluginmanager.register(tests, "harness-guest")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -86,6 +109,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker what the controller has found out, so that all build on the same base."""
     node.workerinput["harness_base"] = str(node.config.stash[RUNTIME].base)
+    if tests := node.config.stash.get(_GUEST_TESTS, None):
+        node.workerinput["harness_guest"] = str(tests.folder)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -97,9 +122,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what the machine can do, and what is tested."""
     runtime = config.stash[RUNTIME]
-    lines = runtime.capabilities.header()
+    lines = runtime.capabilities.header(stood_in=GUEST if _GUEST_TESTS in config.stash else ())
     names = ", ".join(runtime.contracts) or "none"
     strict = "strict" if runtime.options.strict else "lenient"
+    if _GUEST_TESTS in config.stash:
+        what = "all tests" if runtime.options.guest is Mode.ALWAYS else ", ".join(sorted(GUEST))
+        lines.append(f"harness: {what} by a guest: {runtime.guest.name}")
     return [*lines, f"harness: contracts {names}; base {runtime.base}; {strict}"]
 
 
@@ -164,10 +192,9 @@ def _do_without(runtime: Runtime, name: str) -> None:
     """Skip the test, or fail it in a strict run, since the machine lacks a capability."""
     capability = runtime.capabilities.get(name)
     error = CapabilityMissing(name, capability.detail, capability.remedy)
-    tolerated = TOLERATED.get(name, "")
-    if runtime.options.strict and not tolerated:
-        pytest.fail(f"{error}\nThe run is strict: a missing capability fails.", pytrace=False)
-    why = f" ({tolerated})" if tolerated else ""
+    why = f" No guest can stand in: {runtime.guest.problem}." if name in GUEST else ""
+    if runtime.options.strict:
+        pytest.fail(f"{error}{why}\nThe run is strict: a missing capability fails.", pytrace=False)
     pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
 
 

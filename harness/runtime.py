@@ -11,7 +11,10 @@ from harness.bases import Base
 from harness.capabilities import Capabilities
 from harness.contract import Contract
 from harness.errors import HarnessError, UsageError
+from harness.guest import plan
+from harness.guest.plan import Plan
 from harness.images import Image, ImageStore
+from harness.machine import Machine
 from harness.options import Options
 from harness.progress import Progress
 from harness.session import opening
@@ -22,10 +25,12 @@ from harness.transports import ROWS, Transport
 class Runtime:
     """Everything that is made once per process, each thing at its first use."""
 
-    def __init__(self, options: Options, progress: Progress, base: Base | None = None) -> None:
+    def __init__(
+        self, options: Options, progress: Progress, base: Base | None = None, store: ImageStore | None = None
+    ) -> None:
         self.options = options
-        self.capabilities = Capabilities()
-        self.store = ImageStore(images.default_folder(), progress)
+        self.capabilities = Capabilities(Machine(patience=max(1.0, options.timeout_scale)))
+        self.store = store or ImageStore(images.default_folder(), progress)
         self._given_base = base
         self._images: dict[str, Image | HarnessError] = {}
         self._stack = contextlib.ExitStack()
@@ -58,6 +63,11 @@ class Runtime:
         return frozenset(
             transport for transport, row in ROWS.items() if row.capability and not self.capabilities.has(row.capability)
         )
+
+    @cached_property
+    def guest(self) -> Plan:
+        """Whether a guest kernel can do what this machine's can't."""
+        return plan.choose(self.options.guest, self.options.guest_engine, self.options.guest_kernel)
 
     def image(self, name: str) -> Image:
         """Return the image of the contract `name`, built or fetched at its first use; a failure is remembered, too."""

@@ -36,7 +36,7 @@ class Directive(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is true of a transport whatever its address is; `{port}` and `{path}` are filled in."""
+    """What is true of a transport whatever its address is; `{port}`, `{path}` and `{cid}` are filled in."""
 
     family: socket.AddressFamily
     kind: socket.SocketKind
@@ -73,7 +73,7 @@ ROWS: dict[Transport, Row] = {
         socket.AF_UNIX, _STREAM, "{path}", "unix:{path}", ("--unix-socket", "{path}", "http://localhost")
     ),
     Transport.VSOCK: Row(
-        socket.AF_VSOCK, _STREAM, f"vsock:{CID_ANY}:{{port}}", f"VSOCK-CONNECT:{CID_LOCAL}:{{port}}",
+        socket.AF_VSOCK, _STREAM, "vsock:{cid}:{port}", f"VSOCK-CONNECT:{CID_LOCAL}:{{port}}",
         capability="vsock_loopback",
     ),
 }  # fmt: skip
@@ -142,6 +142,8 @@ class Listener:
     path: str = ""
     #: Whether the program looks for the socket by its port, so that it can't be given another one.
     fixed_port: bool = False
+    #: Whom a vsock socket listens to: CID_ANY, or CID_LOCAL for clients of the machine itself only.
+    cid: int = CID_ANY
 
     @property
     def directive(self) -> Directive:
@@ -153,7 +155,7 @@ class Listener:
         """What stands behind the directive and the launcher's `--listen`; a dual-stack socket is a bare port."""
         if len(self.transports) > 1:
             return str(self.port)
-        return ROWS[self.transports[0]].listen.format(port=self.port, path=self.path)
+        return ROWS[self.transports[0]].listen.format(port=self.port, path=self.path, cid=self.cid)
 
     @property
     def line(self) -> str:

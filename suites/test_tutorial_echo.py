@@ -79,6 +79,18 @@ def test_echo_answers_on_every_socket(user_session: Session, echo_socket: str, l
         assert reply.body == b"hello\n", f"{reply.reproducer}\n{user_session.output('echo.service')}"
 
 
+@pytest.mark.requires("vsock_loopback")
+def test_the_tutorials_unit_has_six_sockets_with_vsock(
+    user_session: Session, echo_socket: str, listeners: tuple[Listener, ...]
+) -> None:
+    """All six `Listen` lines on one unit: the sixth, `echo hello | socat - VSOCK-CONNECT:1:3000`, wakes it for all."""
+    assert len([line for line in echo_socket.splitlines() if line.startswith("Listen")]) == len(SOCKETS)
+    for listener in reversed(listeners):
+        (endpoint,) = listener.endpoints
+        reply = socat.ask(user_session, endpoint, b"hello\n", Deadline.after(COLD_S))
+        assert reply.body == b"hello\n", f"{reply.reproducer}\n{user_session.output('echo.service')}"
+
+
 def test_the_first_client_starts_the_service(
     user_session: Session, host: Host, echo_socket: str, listeners: tuple[Listener, ...]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness import capability_probes as probes
-from harness import command, machine
+from harness import command, kernel_probes, machine
 from harness.capabilities import ASKED_FOR, NEEDED, TABLE, Capabilities, Row
 from harness.command import SYSTEM_PATH, Completed
 from harness.errors import CapabilityMissing, UsageError
@@ -438,15 +438,15 @@ def test_overlay(
     modules: str,
     problem: str,
 ) -> None:
-    monkeypatch.setattr(probes, "tmpfs_xattr_problem", str)
+    monkeypatch.setattr(kernel_probes, "tmpfs_xattr_problem", str)
     write(tmp_path, "/proc/sys/kernel/osrelease", f"{release}\n")
     write(tmp_path, "/proc/filesystems", f"\text4\n{filesystems}\n")
     write(tmp_path, f"/lib/modules/{release}/modules.dep", modules)
-    found = probes.storage_overlay(Machine(root=tmp_path))
+    found = kernel_probes.storage_overlay(Machine(root=tmp_path))
     assert found.present is (problem == "")
     assert found.detail == (problem or "native, also on tmpfs")
-    monkeypatch.setattr(probes, "tmpfs_xattr_problem", lambda: "tmpfs has none")
-    assert not probes.storage_overlay(Machine(root=tmp_path)).present
+    monkeypatch.setattr(kernel_probes, "tmpfs_xattr_problem", lambda: "tmpfs has none")
+    assert not kernel_probes.storage_overlay(Machine(root=tmp_path)).present
 
 
 def test_user_attributes_on_tmpfs_as_in_a_folder_of_it() -> None:
@@ -461,7 +461,7 @@ def test_user_attributes_on_tmpfs_as_in_a_folder_of_it() -> None:
         works = False
     finally:
         os.close(fd)
-    assert (probes.tmpfs_xattr_problem() == "") is works
+    assert (kernel_probes.tmpfs_xattr_problem() == "") is works
 
 
 # --- transports -------------------------------------------------------------------------------------------------------
@@ -565,9 +565,9 @@ def test_vsock_says_why_a_connection_failed(monkeypatch: pytest.MonkeyPatch, num
 
 
 def test_kvm_is_more_than_a_device_file(tmp_path: Path) -> None:
-    assert probes.kvm(Machine(root=tmp_path)).detail.startswith("open '/dev/kvm': ENOENT")
+    assert kernel_probes.kvm(Machine(root=tmp_path)).detail.startswith("open '/dev/kvm': ENOENT")
     write(tmp_path, "/dev/kvm", "")
-    found = probes.kvm(Machine(root=tmp_path))
+    found = kernel_probes.kvm(Machine(root=tmp_path))
     assert not found.present
     assert found.detail.startswith("ask '/dev/kvm' for its version: ENOTTY")
 
@@ -576,5 +576,5 @@ def test_kvm_is_more_than_a_device_file(tmp_path: Path) -> None:
 def test_selinux_mode(tmp_path: Path, text: str | None, mode: str) -> None:
     if text is not None:
         write(tmp_path, "/sys/fs/selinux/enforce", text)
-    found = probes.selinux(Machine(root=tmp_path))
+    found = kernel_probes.selinux(Machine(root=tmp_path))
     assert (found.present, found.version) == (bool(mode), mode)

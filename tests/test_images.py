@@ -82,6 +82,21 @@ def test_what_an_image_is_built_from_counts(context: Path, change: str) -> None:
     assert source_hash(context, "base") != before
 
 
+@pytest.mark.xfail(strict=True, reason="only what a link leads to is looked at, and that only where it is a file")
+@pytest.mark.parametrize(("before", "after"), [("a.py", "same.py"), ("nothing", "nobody")])
+def test_where_a_link_leads_to_counts(context: Path, before: str, after: str) -> None:
+    """The build sees the link itself, whether or not there is something at its end."""
+    link = context.with_name("link")
+    context.with_name("same.py").write_bytes(context.with_name("a.py").read_bytes())
+    hashes = set()
+    for target in (before, after):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        hashes.add(source_hash(context, "base"))
+
+    assert len(hashes) == 2
+
+
 @pytest.mark.parametrize("change", NO_CHANGES)
 def test_what_a_build_does_not_see_does_not_count(context: Path, change: str) -> None:
     """An image is not built anew for a limit in the contract, nor for what a test run leaves behind."""

@@ -40,9 +40,9 @@ CLOSED = r"(was empty|never came \(.*\)) instead of 'hello\\n'"
 
 
 def silence(seconds: int) -> str:
-    """Return what is said where the client waited in vain."""
-    limit = rf"{seconds}\.\d s of {seconds} s\.$"
-    return rf"never came \(nothing came to an end within {seconds}\.0 s\) instead of 'hello\\n', after {limit}"
+    """Return what is said where the client waited in vain; on a busy machine it notices the limit a little late."""
+    limit = rf"\d+\.\d s of {seconds} s\.$"
+    return rf"never came \(nothing came to an end within \d+\.\d s\) instead of 'hello\\n', after {limit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ CONTROLS = {
         probe_failed(
             "cold",
             "(tcp4|udp4)",
-            silence(2),
+            silence(3),
             rf"^    ignores-sockets\.socket: .*{ACTIVE}.*\n    ignores-sockets\.service: .*{ACTIVE}",
         ),
     ),
@@ -126,7 +126,7 @@ CONTROLS = {
         probe_failed(
             "cold",
             "tcp6",
-            silence(4),
+            silence(5),
             rf"^    first-only\.service: .*{ACTIVE}",
         ),
     ),
@@ -198,7 +198,7 @@ CONTROLS = {
         "never-closes",
         {"test_reply tcp4": "failed"},
         probe_failed(
-            "cold", "tcp4", r"was 'hello\\n', but nothing came to an end within 2\.0 s, after 2\.\d s of 2 s\.$"
+            "cold", "tcp4", r"was 'hello\\n', but nothing came to an end within \d+\.\d s, after \d+\.\d s of 4 s\.$"
         ),
     ),
     "answers only its first client": Control(
@@ -230,7 +230,7 @@ CONTROLS = {
         {"test_reply tcp4": "passed", "test_reply_again tcp4": "failed"},
         (
             rf"\A{SUITE}:\d+: in test_reply_again",
-            r"^Waited 1\.\d s for the job of 'ignores-stop\.service'; the last thing seen was '.*'deactivating'",
+            r"^Waited \d+\.\d s for the job of 'ignores-stop\.service'; the last thing seen was '.*'deactivating'",
             r"^\(the image is bad: WaitTimeout\)\Z",
         ),
     ),
@@ -255,10 +255,10 @@ CONTROLS = {
         "honest",
         {"test_reply tcp4": "failed"},
         (
-            r"^Waited 3\.\d s for the unit 'honest\.service' to be active; .*'ActiveState': 'activating'",
+            r"^Waited \d+\.\d s for the unit 'honest\.service' to be active; .*'ActiveState': 'activating'",
             r"^\(the image is bad: ",
         ),
-        arguments=("-p", "tests.sabotage", "--sabotage=never-ready", "--harness-timeout-scale=0.2"),
+        arguments=("-p", "tests.sabotage", "--sabotage=never-ready", "--harness-timeout-scale=0.3"),
     ),
 }
 

@@ -126,7 +126,7 @@ def test_another_reply_than_promised(opened: Open) -> None:
         service.ask_cold(UDP4, Client.NATIVE)
     sentence, evidence = caught.value.sentence, caught.value.evidence
     assert sentence.startswith("The service 'echo' (unit) failed its cold probe by native over udp4: ")
-    assert "the reply was 'hello\\n' instead of 'HELLO\\n', after 0." in sentence or " after 1." in sentence
+    assert "the reply was 'hello\\n' instead of 'HELLO\\n', after " in sentence
     assert sentence.endswith(" s of 30 s."), "the limit, with its factor"
     assert evidence["sent"] == "'hello\\n'"
     assert evidence["reproduce"].startswith("(a socket of the harness's own, connected to udp4:127.0.0.1:")
@@ -157,18 +157,18 @@ def test_a_warm_probe_has_its_own_limit(opened: Open) -> None:
 
 
 def test_the_client_waits_to_the_end_of_its_limit(opened: Open) -> None:
-    """The image is silent, so the limit of 2 s by the contract, times 0.7, has to pass."""
-    with opened(BROKEN / "ignores-sockets", timeout_scale=0.7) as service, pytest.raises(ProbeFailed):
+    """The image is silent, so the limit of 3 s by the contract, times 0.46, has to pass."""
+    with opened(BROKEN / "ignores-sockets", timeout_scale=0.46) as service, pytest.raises(ProbeFailed):
         service.ask_cold(TCP4)
-    assert service.replies[0].times.whole_s >= 1.4
-    assert "never came" in service.replies[0].complaint or "within 1.4 s" in service.replies[0].complaint
+    assert service.replies[0].times.whole_s >= 1.38
+    assert service.replies[0].complaint.startswith("nothing came to an end within ")
 
 
 def test_nobody_wakes_it(opened: Open) -> None:
     with opened(ECHO, timeout_scale=0.02) as service, pytest.raises(WaitTimeout) as caught:
         service.wait_awake(TCP4)
     assert caught.value.awaited == "the unit 'echo.service' to be active"
-    assert 0.3 <= caught.value.waited_s < 2, "15 s by the contract, times 0.02"
+    assert 0.3 <= caught.value.waited_s < 10, "15 s by the contract, times 0.02"
     assert "'inactive'" in str(caught.value)
 
 

@@ -84,7 +84,7 @@ def _spec(store: Path, *context: Bind, writing: bool) -> Spec:
         accounts.etc_files(account),
         binds,
         own_network=not writing,
-        cgroup_parent="" if _booted() else os.fspath(cgroup_root()),
+        cgroup_parent="" if booted() else os.fspath(cgroup_root()),
         manager=_manager_command(),
     )
 
@@ -114,7 +114,7 @@ def _manager_command() -> tuple[str, ...]:
     raise CapabilityMissing("systemd", f"none of {', '.join(map(str, specs.MANAGER_PATHS))}", "install systemd")
 
 
-def _booted() -> bool:
+def booted() -> bool:
     """Whether systemd is the machine's process 1, see sd_booted(3)."""
     return Path("/run/systemd/system").is_dir()
 
@@ -157,7 +157,7 @@ class _Supervisor:
         self.kept = False
         with theirs:
             self._process = subprocess.Popen(
-                [*_scope(), sys.executable, "-I", "-S", "-B", os.fspath(_SUPERVISOR)],
+                [*scope(), sys.executable, "-I", "-S", "-B", os.fspath(_SUPERVISOR)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -260,9 +260,9 @@ def _through_the_manager() -> tuple[str, ...]:
     return ("systemd-run", "--user", "--quiet", "--pipe", "--wait", "--collect", "--")
 
 
-def _scope() -> tuple[str, ...]:
+def scope() -> tuple[str, ...]:
     """Return the command prefix that puts the supervisor into a delegated scope where systemd owns the cgroups."""
-    if not _booted():
+    if not booted():
         return ()
     mode = () if is_isolated() else ("--user",)
     return ("systemd-run", *mode, "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--")

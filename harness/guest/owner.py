@@ -1,0 +1,160 @@
+"""The one guest of a test run, from outside: build the images, boot, watch; all in a thread beside the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import images
+from harness.command import SYSTEM_PATH
+from harness.errors import GuestError, HarnessError
+from harness.guest import inside
+from harness.guest.engine import FOLDER_VARIABLE, Boot, Engine
+from harness.guest.life import Guest, Limits
+
+#: Longest time in a guest without a test that begins or ends, in seconds, for a time scale of 1; a contract's own
+#: limits end every test long before.
+STALL_LIMIT_S = 60.0
+
+#: What the owner writes for those who wait: how the guest failed, and what it is at.
+FAILED_FILE, PHASE_FILE = "failed.json", "phase"
+
+#: Longest end of the thread, in seconds, where it is not just building an image.
+_JOIN_LIMIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to run in the guest."""
+
+    tests: tuple[str, ...]
+    #: The files that the tests are in.
+    files: tuple[str, ...]
+    #: Contracts whose images the tests may need.
+    contracts: tuple[str, ...]
+
+    def write(self, folder: Path) -> None:
+        """Write it for the owner and for the run inside; several workers may do so at the same time."""
+        text = {"tests": self.tests, "files": self.files, "contracts": self.contracts}
+        publish(folder / inside.TESTS_FILE, json.dumps(text))
+
+    @classmethod
+    def read(cls, folder: Path) -> Wanted | None:
+        """Return what was written, None where nothing is to run."""
+        try:
+            found = json.loads((folder / inside.TESTS_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return cls(tuple(found["tests"]), tuple(found["files"]), tuple(found["contracts"]))
+
+
+def publish(file: Path, text: str) -> None:
+    """Write a file that appears with its whole text."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
+
+
+class Owner:
+    """The exchange folder of a run, and its guest, which starts when it is known what is to run in it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        build: Callable[[str], object],
+        command: Callable[[Wanted, Path], Sequence[str]],
+        cwd: Path,
+        time_scale: float,
+    ) -> None:
+        """Make the folder; `build` makes the image of a contract, `command` is the run inside."""
+        self.guest = Guest()
+        self._engine = engine
+        self._build = build
+        self._command = command
+        self._cwd = cwd
+        self._time_scale = time_scale
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, once, with what `Wanted` names; return at once."""
+        if self._thread is None and (wanted := Wanted.read(self.guest.folder)):
+            self._thread = threading.Thread(target=self._run, args=(wanted,), name="harness-guest", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Let nobody wait any longer."""
+        if not self._stop.is_set():
+            self._stop.set()
+            self._fail(GuestError("The guest was not waited for, since the run ends."))
+
+    def close(self) -> None:
+        """End the guest and remove the folder."""
+        self.stop()
+        if self._thread:
+            self._thread.join(_JOIN_LIMIT_S)
+        self.guest.close()
+
+    # -- in the thread ------------------------------------------------------------------------------------------
+
+    def _run(self, wanted: Wanted) -> None:
+        try:
+            self._prepare(wanted)
+            self._phase("boots")
+            self.guest.boot(self._engine, self._boot(wanted))
+            limits = Limits(self._engine.boot_limit_s, STALL_LIMIT_S * self._time_scale)
+            self.guest.watch(limits, self._progress, self._stop.is_set)
+        except HarnessError as error:
+            self._fail(error)
+        except BaseException as error:  # whoever waits must hear of it, whatever it is
+            self._fail(HarnessError(f"The guest's owner failed: {type(error).__name__}: {error}."))
+
+    def _prepare(self, wanted: Wanted) -> None:
+        """Make the images outside; what can't be made is an error of the tests that need it, and of no other."""
+        unbuilt = {}
+        for name in wanted.contracts:
+            self._phase(f"waits for the image '{name}'")
+            try:
+                self._build(name)
+            except HarnessError as error:
+                unbuilt[name] = str(error)
+        publish(self.guest.folder / inside.UNBUILT_FILE, json.dumps(unbuilt))
+
+    def _boot(self, wanted: Wanted) -> Boot:
+        folder = self.guest.folder
+        return Boot(folder, tuple(self._command(wanted, folder)), os.fspath(self._cwd), environment(folder))
+
+    def _progress(self) -> int:
+        file = self.guest.folder / inside.REPORTS_FILE
+        return file.stat().st_size if file.exists() else -1
+
+    def _phase(self, text: str) -> None:
+        publish(self.guest.folder / PHASE_FILE, text)
+
+    def _fail(self, error: HarnessError) -> None:
+        known = {"sentence": error.sentence, "remedy": error.remedy, "evidence": error.evidence}
+        try:
+            publish(self.guest.folder / FAILED_FILE, json.dumps(known))
+        except OSError:
+            return  # the folder has gone, and with it everybody who could wait
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    """Return the whole environment of the run inside."""
+    package = os.fspath(Path(__file__).resolve().parents[2])
+    given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {
+        "HOME": os.environ.get("HOME", "/root"),
+        "LANG": "C.UTF-8",
+        "PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}".lstrip(":"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": os.pathsep.join([*given, package]),
+        # The guest's own memory: the machine's /tmp is read-only there.
+        "TMPDIR": "/run/tmp",
+        FOLDER_VARIABLE: os.fspath(folder),
+        images.FOLDER_VARIABLE: os.fspath(images.default_folder()),
+    }
