@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-from harness import bases, bench, contract, leaks, packages, progress
-from harness.bases import Base
+from harness import packages, progress
 from harness.capabilities import NEEDED, Capabilities, Capability
-from harness.errors import Blame, HarnessError, UsageError
-from harness.images import ImageStore, default_folder
+from harness.cli import Command, say
+from harness.errors import Blame, HarnessError
+
+try:
+    from harness.commands import COMMANDS as MORE
+except ModuleNotFoundError:
+    # `doctor` and `setup` are for machines where nothing is installed yet, so they need no packages.
+    MORE = ()
 
 #: Exit statuses by who has to act; 1 is also a command's own "no".
 _STATUS = {Blame.INPUT: 2, Blame.MACHINE: 3}
 
 #: Version of the document that `doctor --json` prints.
 _DOCTOR_VERSION = 1
-
-
-def _say(text: str) -> None:
-    """Print a result; standard output carries nothing else."""
-    sys.stdout.write(text + "\n")
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------
@@ -42,7 +39,7 @@ def _doctor(options: argparse.Namespace) -> int:
     capabilities = Capabilities()
     found = capabilities.all()
     lacking = capabilities.lacking()
-    _say(_doctor_json(found, lacking) if options.json else _doctor_table(found, lacking))
+    say(_doctor_json(found, lacking) if options.json else _doctor_table(found, lacking))
     return 1 if lacking else 0
 
 
@@ -104,122 +101,18 @@ def _setup_arguments(parser: argparse.ArgumentParser) -> None:
 def _setup(options: argparse.Namespace) -> int:
     """Install the system packages that are missing."""
     installed = packages.ensure(progress.to_stderr, virtme=options.virtme)
-    _say(f"installed: {', '.join(installed)}" if installed else "nothing to install")
-    return 0
-
-
-# --- images -----------------------------------------------------------------------------------------------------------
-
-
-def _images_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=("list", "build", "prune"), default="list")
-    parser.add_argument(
-        "--contracts", type=Path, default=Path("containers"), metavar="PATH", help="a contract, or a folder of them"
-    )
-    parser.add_argument("--base", type=Base, choices=tuple(Base), help="build on this distribution")
-    parser.add_argument("--all", action="store_true", help="prune: remove the images of these contracts, too")
-
-
-def _images(options: argparse.Namespace) -> int:
-    """List what is in the store, build what contracts need, or remove what they don't."""
-    store = ImageStore(default_folder(), progress.to_stderr)
-    action = {"list": _list_images, "build": _build_images, "prune": _prune_images}[options.action]
-    action(store, options)
-    return 0
-
-
-def _list_images(store: ImageStore, _options: argparse.Namespace) -> None:
-    for image in store.images():
-        _say(f"{image.name:20} {image.reference:48} {image.base:8} built in {image.build_s:.0f} s")
-
-
-def _build_images(store: ImageStore, options: argparse.Namespace) -> None:
-    base = options.base or store.known_base() or bases.choose()
-    for item in contract.load_all([options.contracts]):
-        _say(f"{item.name:20} {store.image(item, base).reference}")
-
-
-def _prune_images(store: ImageStore, options: argparse.Namespace) -> None:
-    if any(remnant.alive for remnant in leaks.find()):
-        raise UsageError(
-            "Sessions are using the images.", remedy="Wait for them, or run 'python3 -m harness leaks --all'."
-        )
-    keep = () if options.all else store.wanted(contract.load_all([options.contracts]))
-    gone = store.prune(keep)
-    _say(f"removed: {', '.join(image.reference for image in gone)}" if gone else "nothing to remove")
-
-
-# --- leaks ------------------------------------------------------------------------------------------------------------
-
-
-def _leaks_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--all", action="store_true", help="show what living sessions have, too")
-
-
-def _leaks(options: argparse.Namespace) -> int:
-    """Show what runs have left; the status is 1 where they left something."""
-    left = leaks.leaks()
-    for remnant in leaks.find() if options.all else left:
-        state = "kept" if remnant.kept else "in use" if remnant.alive else "left"
-        _say(f"{state:7} {remnant.kind:10} {remnant.what}")
-    if not left:
-        _say("nothing is left")
-    return 1 if left else 0
-
-
-def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kept", action="store_true", help="end sessions that --harness-keep kept, too")
-
-
-def _sweep(options: argparse.Namespace) -> int:
-    """Remove what killed runs have left."""
-    removed = leaks.sweep(kept=options.kept)
-    _say("\n".join(f"removed {remnant.kind} {remnant.what}" for remnant in removed) or "nothing to remove")
-    return 0
-
-
-# --- bench ------------------------------------------------------------------------------------------------------------
-
-
-def _bench_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--contract", type=Path, default=Path("containers/echo"), help="what to activate")
-    parser.add_argument("--suites", type=Path, default=Path("suites"), help="the suites to run as a whole")
-    parser.add_argument("--rounds", type=int, default=15, help="how often to measure each thing (default: 15)")
-
-
-def _bench(options: argparse.Namespace) -> int:
-    """Print what the harness itself costs."""
-    rows = itertools.chain(
-        bench.measure(options.contract, progress.to_stderr, options.rounds),
-        bench.suites(options.suites, progress.to_stderr),
-    )
-    for row in rows:
-        _say(f"{row.what:42} {row.value:42} {row.against}")
-        sys.stdout.flush()
+    say(f"installed: {', '.join(installed)}" if installed else "nothing to install")
     return 0
 
 
 # --- all commands -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: its name, a line of help, its arguments, and what it does; that returns the exit status."""
-
-    name: str
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
-
-
 #: To add a command, add a row and its two functions.
 COMMANDS: tuple[Command, ...] = (
     Command("doctor", "show what this machine can do, and how to get what is missing", _doctor_arguments, _doctor),
     Command("setup", "install the system packages that are missing", _setup_arguments, _setup),
-    Command("images", "list, build or remove the images in the store", _images_arguments, _images),
-    Command("leaks", "show what runs have left on this machine", _leaks_arguments, _leaks),
-    Command("sweep", "remove what killed runs have left", _sweep_arguments, _sweep),
-    Command("bench", "measure what the harness itself costs", _bench_arguments, _bench),
+    *MORE,
 )
 
 
@@ -244,6 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         sys.stderr.write(f"{error}\n")
         return _STATUS.get(error.blame, 1)
+    except BrokenPipeError:
+        # The reader, such as head(1), has had enough; Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         sys.stderr.write("harness: interrupted\n")
         return 130

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import platform
 import ssl
+import threading
 import tomllib
 from collections.abc import Sequence
 from enum import StrEnum
@@ -48,14 +49,28 @@ def registry_of(name: str, folder: Path = Path("/etc/containers")) -> str:
 
 
 def registry_answers(host: str, limit_s: float = REGISTRY_LIMIT_S) -> bool:
-    """Whether a registry says anything to the API version check of the OCI distribution specification."""
+    """Whether a registry says anything to the API version check of the OCI distribution specification.
+
+    The thread is left alone when the time is over: nothing ends a resolver that hangs.
+    """
+    answers: list[bool] = []
+    asking = threading.Thread(target=lambda: answers.append(_says_yes(host, limit_s)), daemon=True)
+    asking.start()
+    asking.join(limit_s)
+    return answers == [True]
+
+
+def _says_yes(host: str, limit_s: float) -> bool:
     if not host:
         return False
-    connection = http.client.HTTPSConnection(host, timeout=limit_s, context=ssl.create_default_context())
+    try:
+        connection = http.client.HTTPSConnection(host, timeout=limit_s, context=ssl.create_default_context())
+    except http.client.InvalidURL:
+        return False
     try:
         connection.request("GET", "/v2/")
         return connection.getresponse().status in (200, 401)
-    except (OSError, http.client.HTTPException):
+    except (OSError, UnicodeError, http.client.HTTPException):
         return False
     finally:
         connection.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import CommandError
@@ -65,21 +67,23 @@ def run(
 ) -> Completed:
     """Run `command` to its end; raise CommandError on a time-out and, with `check`, on a status other than 0.
 
-    A program that can't be started counts as status 127, as in a shell.
+    A program that can't be started counts as status 127, as in a shell. After a time-out, or an exception such as
+    Ctrl-C, the program is gone with all that it has started in its process group.
     """
     started = time.monotonic()
     environment = base_environment() if env is None else dict(env)
     try:
-        ended = subprocess.run(
-            list(command), input=stdin, env=environment, cwd=cwd, timeout=timeout_s, capture_output=True, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CommandError(
-            command, None, stdout=error.stdout or b"", stderr=error.stderr or b"", timeout_s=timeout_s
-        ) from None
-    except (FileNotFoundError, PermissionError) as error:
-        ended = subprocess.CompletedProcess(list(command), 127, b"", str(error).encode())
-    completed = Completed(tuple(command), ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started)
+        with _group(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=cwd) as process:
+            try:
+                stdout, stderr = process.communicate(stdin, timeout_s)
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                stdout, stderr = process.communicate()
+                raise CommandError(command, None, stdout=stdout, stderr=stderr, timeout_s=timeout_s) from None
+        status = process.returncode
+    except OSError as error:
+        status, stdout, stderr = 127, b"", str(error).encode()
+    completed = Completed(tuple(command), status, stdout, stderr, time.monotonic() - started)
     if check and completed.status != 0:
         raise CommandError(command, completed.status, stdout=completed.stdout, stderr=completed.stderr)
     return completed
@@ -101,31 +105,45 @@ def run_with_progress(
     started = time.monotonic()
     environment = base_environment() if env is None else dict(env)
     output = bytearray()
-    with subprocess.Popen(
-        list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    ) as process:
-        try:
+    try:
+        with _group(command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, env=environment) as process:
             assert process.stdout is not None
             os.set_blocking(process.stdout.fileno(), False)
             told = started
-            while True:
-                status = _pump(process, output)
+            while (status := _pump(process, output)) is None:
                 now = time.monotonic()
-                if status is not None:
-                    break
                 if now - started > timeout_s:
                     raise CommandError(command, None, stdout=bytes(output), timeout_s=timeout_s)
                 if now - told >= every_s:
                     told = now
                     last = bytes(output[-2000:]).decode(errors="replace").strip().rpartition("\n")[2]
                     progress(f"{title} ({now - started:.0f} s): {last[:100]}")
-        finally:
-            if process.poll() is None:
-                process.kill()
+    except OSError as error:
+        status, output = 127, bytearray(str(error).encode())
     completed = Completed(tuple(command), status, bytes(output), b"", time.monotonic() - started)
     if completed.status != 0:
         raise CommandError(command, completed.status, stdout=completed.stdout)
     return completed
+
+
+@contextlib.contextmanager
+def _group(
+    command: Sequence[str], *, stdin: int, stderr: int, env: Mapping[str, str], cwd: str | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `command` in a process group of its own, and leave no process of the group behind."""
+    with subprocess.Popen(
+        list(command), stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=env, cwd=cwd, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _pump(process: subprocess.Popen[bytes], output: bytearray) -> int | None:

@@ -9,8 +9,9 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
@@ -138,19 +139,6 @@ class Contract(Table):
 
     _folder: Path = PrivateAttr(default=Path())
 
-    @model_validator(mode="after")
-    def _clients_fit(self) -> Self:
-        if not self.sockets:
-            raise ValueError("sockets: at least one is needed")
-        addresses = [listener.line for listener in (table.listener for table in self.sockets)]
-        if doubled := sorted({line for line in addresses if addresses.count(line) > 1}):
-            raise ValueError(f"sockets: the same address stands twice: {', '.join(doubled)}")
-        if isinstance(self.probe, HttpProbe) and (
-            wrong := sorted({str(t) for table in self.sockets for t in table.transports} - {"tcp4", "tcp6", "unix"})
-        ):
-            raise ValueError(f"probe.kind: 'http' goes over tcp4, tcp6 and unix, not over {', '.join(wrong)}")
-        return self
-
     @property
     def folder(self) -> Path:
         """Where the file is that this was loaded from; the image's sources are there."""
@@ -175,13 +163,51 @@ def load(path: Path) -> Contract:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ContractError(os.fspath(file), [("TOML", str(error))]) from None
+    mistakes: list[tuple[str, str]] = []
+    # By way of JSON: there pydantic's strict mode takes an array for a tuple and a text for an enum, and no more. A
+    # date is no value of a contract; as a table it is refused wherever it stands.
+    text = json.dumps(data, default=lambda value: {"date": str(value)})
     try:
-        # By way of JSON: there pydantic's strict mode takes an array for a tuple and a text for an enum, and no more.
-        contract = Contract.model_validate_json(json.dumps(data, default=str))
+        contract = Contract.model_validate_json(text)
     except ValidationError as error:
-        raise ContractError(os.fspath(file), _mistakes(error)) from None
+        mistakes = _mistakes(error)
+    if wrong := "; ".join(_whole_file(data)):
+        mistakes.append(("(whole file)", wrong))
+    if mistakes:
+        raise ContractError(os.fspath(file), mistakes)
     contract._folder = file.resolve().parent
     return contract
+
+
+def _whole_file(data: dict[str, Any]) -> Iterator[str]:
+    """Yield the mistakes that several keys make together, of those keys that are right by themselves."""
+    sockets = data.get("sockets")
+    if sockets == []:
+        yield "sockets: at least one is needed"
+    tables = [table for entry in sockets if (table := _socket(entry))] if isinstance(sockets, list) else []
+    first: dict[Transport, Listener] = {}
+    for listener in (table.listener for table in tables):
+        for transport in listener.transports:
+            other = first.setdefault(transport, listener)
+            if other is not listener:
+                same = other.line == listener.line
+                yield (
+                    f"sockets: the same address stands twice: {listener.line}"
+                    if same
+                    else f"sockets: the transport '{transport}' stands twice, and a client could reach only one of them"
+                )
+    probe = data.get("probe")
+    wrong = sorted({str(transport) for transport in first} - {"tcp4", "tcp6", "unix"})
+    if isinstance(probe, dict) and probe.get("kind") == "http" and wrong:
+        yield f"probe.kind: 'http' goes over tcp4, tcp6 and unix, not over {', '.join(wrong)}"
+
+
+def _socket(entry: object) -> SocketTable | None:
+    """Return one socket of a file, or None where it has mistakes of its own, which are told elsewhere."""
+    try:
+        return SocketTable.model_validate_json(json.dumps(entry, default=str))
+    except ValidationError:
+        return None
 
 
 def load_all(paths: list[Path]) -> tuple[Contract, ...]:
@@ -225,8 +251,28 @@ def _mistakes(error: ValidationError) -> list[tuple[str, str]]:
         key = ""
         for part in item["loc"]:
             key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-        found.append((_without_tag(key) or "(whole file)", _sentence(item["type"], item["msg"], item["input"])))
+        text = _sentence(item["type"], item["msg"], item["input"])
+        if item["type"] == "extra_forbidden":
+            text += f"; known are {', '.join(_known(item['loc'][:-1]))}"
+        found.append((_without_tag(key) or "(whole file)", text))
     return found
+
+
+#: The last name in pydantic's location of a key -> the table that the key is in.
+_TABLES: dict[str, type[Table]] = {
+    "image": ImageTable,
+    "sockets": SocketTable,
+    "bytes": BytesProbe,
+    "http": HttpProbe,
+    "limits": LimitsTable,
+}
+
+
+def _known(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the table at `location`."""
+    names = [part for part in location if isinstance(part, str)]
+    table = _TABLES[names[-1]] if names else Contract
+    return [field.alias or name for name, field in table.model_fields.items()]
 
 
 def _without_tag(key: str) -> str:

@@ -25,15 +25,12 @@ from harness.progress import Progress, silent
 from harness.session import account as accounts
 from harness.session import opening
 from harness.session.session import Session
-from harness.session.spec import Bind
 
 #: Environment variable that names another folder for the images.
 FOLDER_VARIABLE = "HARNESS_CACHE"
 
 #: Longest build, pull or copy of one image, in seconds.
 BUILD_LIMIT_S = 1200.0
-
-_CONTEXT = "/run/harness/context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +158,9 @@ class ImageStore:
         started = time.monotonic()
         reference = f"localhost/harness/{contract.name}:{source[:12]}"
         self._progress(f"build the image '{contract.name}' from {file.name} on {foundation.name}")
-        with self._building(Bind(os.fspath(file.parent), _CONTEXT)) as session, blaming(contract.name):
-            context = _CONTEXT if opening.is_isolated() else os.fspath(file.parent)
+        with self._building() as session, blaming(contract.name):
+            context = f"{session.paths.home}/context"
+            _copy_sources(file.parent, session, context)
             # fmt: off
             session.run_with_progress(
                 ["podman", "build", "--pull=never", "--network=host", "--build-arg", f"BASE={foundation.reference}",
@@ -216,9 +214,9 @@ class ImageStore:
             session.remove(archive)
 
     @contextlib.contextmanager
-    def _building(self, *context: Bind) -> Iterator[Session]:
+    def _building(self) -> Iterator[Session]:
         self.prepare()
-        with opening.building(self.graph, *context) as session:
+        with opening.building(self.graph) as session:
             yield session
 
     def prepare(self) -> None:
@@ -293,6 +291,17 @@ def source_hash(file: Path, base_id: str) -> str:
             digest.update(f"{path.relative_to(file.parent)}\0{executable}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def _copy_sources(folder: Path, session: Session, target: str) -> None:
+    """Give the session's account sources of its own; the caller's may be the caller's alone to read."""
+    copy = session.outside(target)
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (copy, *copy.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or os.access(path, os.X_OK)
+            path.chmod(0o755 if executable else 0o644)
+        os.chown(path, session.account.uid, session.account.gid, follow_symlinks=False)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def sweep(*, kept: bool = False) -> tuple[Remnant, ...]:
     """Remove what dead owners left and, with `kept`, end the sessions that were kept; return what was found."""
     removed = []
     for folder in _session_cgroups():
-        remnant = _cgroup(folder)
+        remnant = remnant_of(folder)
         if not remnant.alive:
             cgroups.remove(os.fspath(folder))
             removed.append(remnant)
@@ -101,14 +101,15 @@ def _session_cgroups() -> Iterator[Path]:
                 yield Path(path, name)
 
 
-def _cgroup(folder: Path) -> Remnant:
+def remnant_of(folder: Path) -> Remnant:
+    """Return what is to be said of a session's cgroup, by its name alone."""
     kept = (folder / cgroups.KEPT).is_dir()
     return Remnant(Kind.CGROUP, os.fspath(folder), folder.name, bool(cgroups.owner_of(folder.name)), kept)
 
 
 def _cgroups() -> Iterator[Remnant]:
     for folder in _session_cgroups():
-        remnant = _cgroup(folder)
+        remnant = remnant_of(folder)
         yield remnant
         for pid in cgroups.processes(os.fspath(folder)):
             if command := _command(pid):

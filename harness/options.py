@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -15,6 +16,8 @@ from harness.activation import activations
 from harness.bases import Base
 from harness.guest.engine import EngineName, Mode
 from harness.transports import Transport
+
+T = TypeVar("T")
 
 
 class Keep(StrEnum):
@@ -133,37 +136,41 @@ def add_options(parser: pytest.Parser) -> None:
 def read(config: pytest.Config) -> Options:
     """Return the options, the command line before the ini file; raise pytest.UsageError."""
     given = config.option
-    try:
-        base = given.harness_base or _one_of(("auto", *Base), str(config.getini("harness_base")))
-        engine = given.harness_guest_engine or _one_of(
-            ("auto", *EngineName), str(config.getini("harness_guest_engine"))
-        )
-        return Options(
-            contracts=tuple(Path(path).absolute() for path in given.harness_contract)
-            or tuple(Path(path) for path in config.getini("harness_contracts")),
-            images=dict(given.harness_image),
-            transports=given.harness_transports or _transports(str(config.getini("harness_transports"))),
-            activations=given.harness_activation or _activations(str(config.getini("harness_activation"))),
-            base=None if base == "auto" else Base(base),
-            strict=_strict(given.harness_strict, str(config.getini("harness_strict"))),
-            keep=Keep(given.harness_keep or _one_of(tuple(Keep), str(config.getini("harness_keep")))),
-            artifacts=Path(
-                given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))
-            ).absolute(),
-            timeout_scale=given.harness_timeout_scale or _factor(str(config.getini("harness_timeout_scale"))),
-            guest=Mode(given.harness_guest or _one_of(tuple(Mode), str(config.getini("harness_guest")))),
-            guest_engine=None if engine == "auto" else EngineName(engine),
-            guest_kernel=given.harness_guest_kernel or str(config.getini("harness_guest_kernel")),
-        )
-    except argparse.ArgumentTypeError as error:
-        raise pytest.UsageError(f"In the ini file: {error}") from None
+
+    def ini(key: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(str(config.getini(key)))
+        except argparse.ArgumentTypeError as error:
+            raise pytest.UsageError(f"In the ini file: {key}: {error}") from None
+
+    def base(text: str) -> str:
+        return _one_of(("auto", *Base), text)
+
+    chosen = given.harness_base or ini("harness_base", base)
+    engine = given.harness_guest_engine or ini(
+        "harness_guest_engine", lambda text: _one_of(("auto", *EngineName), text)
+    )
+    artifacts = given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))
+    return Options(
+        contracts=tuple(Path(path).absolute() for path in given.harness_contract)
+        or tuple(Path(path) for path in config.getini("harness_contracts")),
+        images=dict(given.harness_image),
+        transports=given.harness_transports or ini("harness_transports", _transports),
+        activations=given.harness_activation or ini("harness_activation", _activations),
+        base=None if chosen == "auto" else Base(chosen),
+        strict=ini("harness_strict", _strict) if given.harness_strict is None else given.harness_strict,
+        keep=Keep(given.harness_keep or ini("harness_keep", lambda text: _one_of(tuple(Keep), text))),
+        artifacts=Path(artifacts).absolute(),
+        timeout_scale=given.harness_timeout_scale or ini("harness_timeout_scale", _factor),
+        guest=Mode(given.harness_guest or ini("harness_guest", lambda text: _one_of(tuple(Mode), text))),
+        guest_engine=None if engine == "auto" else EngineName(engine),
+        guest_kernel=given.harness_guest_kernel or str(config.getini("harness_guest_kernel")),
+    )
 
 
-def _strict(given: bool | None, ini: str) -> bool:
-    if given is not None:
-        return given
-    if ini:
-        return _one_of(("true", "false"), ini.lower()) == "true"
+def _strict(text: str) -> bool:
+    if text:
+        return _one_of(("true", "false"), text.lower()) == "true"
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 

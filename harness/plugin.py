@@ -50,6 +50,10 @@ class Case:
         return f"{self.contract.name}-{self.activation}-{self.transport}"
 
 
+#: Title of the section of a report that tells how to enter the session of its test.
+_KEPT = "harness session kept"
+
+
 # -- configuration ----------------------------------------------------------------------------------------------------
 
 
@@ -87,6 +91,14 @@ def _configure_guest(config: pytest.Config, runtime: Runtime, worker_input: dict
     config.pluginmanager.register(tests, "harness-guest")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Read the contracts, so that every mistake in them is shown before anything else is done."""
+    try:
+        _ = session.config.stash[RUNTIME].contracts
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the session of this process."""
     if runtime := config.stash.get(RUNTIME, None):
@@ -111,10 +123,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what the machine can do, and what is tested."""
     runtime = config.stash[RUNTIME]
     lines = runtime.capabilities.header(stood_in=GUEST if _GUEST_TESTS in config.stash else ())
-    try:
-        names = ", ".join(runtime.contracts) or "none"
-    except HarnessError as error:
-        raise pytest.UsageError(str(error)) from None
+    names = ", ".join(runtime.contracts) or "none"
     strict = "strict" if runtime.options.strict else "lenient"
     if _GUEST_TESTS in config.stash:
         what = "all tests" if runtime.options.guest is Mode.ALWAYS else ", ".join(sorted(GUEST))
@@ -152,6 +161,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for transport in contract.transports
         if transport in runtime.options.transports
     ]
+    if not cases:
+        raise pytest.UsageError(
+            f"No contract of {', '.join(runtime.contracts)} has a socket of the transports that were asked for: "
+            f"{', '.join(runtime.options.transports)}."
+        )
     metafunc.parametrize("case", [pytest.param(case, id=case.id, marks=_marks(case)) for case in cases])
 
 
@@ -170,13 +184,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if mark.kwargs or not mark.args:
             pytest.fail("the mark 'requires' takes names of capabilities", pytrace=False)
         for name in mark.args:
-            try:
-                runtime.capabilities.require(name)
-            except CapabilityMissing as error:
-                why = f" No guest can stand in: {runtime.guest.problem}." if name in GUEST else ""
-                if runtime.options.strict:
-                    pytest.fail(f"{error}{why}\nThe run is strict: a missing capability fails.", pytrace=False)
-                pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
+            if not runtime.capabilities.has(name):
+                _do_without(runtime, name)
+
+
+def _do_without(runtime: Runtime, name: str) -> None:
+    """Skip the test, or fail it in a strict run, since the machine lacks a capability."""
+    capability = runtime.capabilities.get(name)
+    error = CapabilityMissing(name, capability.detail, capability.remedy)
+    why = f" No guest can stand in: {runtime.guest.problem}." if name in GUEST else ""
+    if runtime.options.strict:
+        pytest.fail(f"{error}{why}\nThe run is strict: a missing capability fails.", pytrace=False)
+    pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -226,4 +245,12 @@ def _keep(runtime: Runtime, report: pytest.TestReport) -> None:
     keep = runtime.options.keep
     wanted = keep is Keep.ALWAYS or (keep is Keep.ON_FAILURE and report.failed)
     if wanted and (entry := runtime.keep_session()):
-        report.sections.append(("harness session kept", entry))
+        report.sections.append((_KEPT, entry))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how to enter the sessions of tests that passed; those of failed ones are shown with the failure."""
+    for report in terminalreporter.getreports("passed"):
+        for title, text in report.sections:
+            if title == _KEPT:
+                terminalreporter.write_line(f"{title} by {report.nodeid}: {text}")

@@ -10,7 +10,7 @@ from harness import probes
 from harness.activation import Activated, Activation, Workload
 from harness.contract import Contract
 from harness.deadline import Deadline
-from harness.errors import CapabilityMissing, ProbeFailed
+from harness.errors import Blame, CapabilityMissing, ProbeFailed, WaitTimeout
 from harness.images import Image
 from harness.probes import Client, Reply
 from harness.session.session import Session
@@ -59,11 +59,13 @@ class Service:
 
     def wait_awake(self, transport: Transport) -> None:
         """Wait until systemd calls the service active; raise UnitFailed as soon as it has failed."""
-        self.activated.wait_awake(transport, self._deadline(self.contract.limits.cold_s))
+        with _image_to_blame():
+            self.activated.wait_awake(transport, self._deadline(self.contract.limits.cold_s))
 
     def rearm(self) -> None:
         """Stop the service, so that the next client is the first one again."""
-        self.activated.rearm(self._deadline(self.contract.limits.stop_s))
+        with _image_to_blame():
+            self.activated.rearm(self._deadline(self.contract.limits.stop_s))
 
     def _ask(self, transport: Transport, client: Client | None, limit_s: float, kind: str) -> Reply:
         client = client or probes.clients(self.contract.probe)[0]
@@ -87,6 +89,16 @@ class Service:
 
     def _deadline(self, limit_s: float) -> Deadline:
         return Deadline.after(limit_s * self.timeout_scale)
+
+
+@contextlib.contextmanager
+def _image_to_blame() -> Iterator[None]:
+    """Blame the image for what does not come within a limit of its own contract."""
+    try:
+        yield
+    except WaitTimeout as error:
+        error.blame = Blame.IMAGE
+        raise
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from harness.deadline import Deadline, wait_until
 from harness.errors import SessionError, UnitFailed, WaitTimeout
 from harness.hints import hint
+from harness.session.bus import NoSuchUnit
 from harness.session.session import Session
 from harness.transports import Endpoint, Listener, Transport
 
@@ -83,7 +84,7 @@ class Activated(abc.ABC):
         unit = self.service_of(transport)
 
         def look() -> dict[str, str]:
-            state = self.session.manager.state(unit)
+            state = self.state(unit)
             if state["ActiveState"] == "failed" or state["Result"] != "success":
                 evidence = self.evidence()
                 known = hint("\n".join(evidence.values()))
@@ -95,7 +96,7 @@ class Activated(abc.ABC):
     def stop_for_good(self, deadline_s: float) -> None:
         """Stop every unit, the sockets first so that nothing wakes a service again; kill what does not stop in time."""
         for unit in self.services:
-            if self.session.manager.state(unit)["ActiveState"] == "deactivating":
+            if self.state(unit)["ActiveState"] == "deactivating":
                 self._kill(unit)  # it is being stopped already, and not by us
         try:
             self._stop_all(Deadline.after(deadline_s))
@@ -105,8 +106,18 @@ class Activated(abc.ABC):
             self._stop_all(Deadline.after(UNIT_LIMIT_S))
 
     def _kill(self, unit: str) -> None:
+        """Kill a service and its container; the container first, while conmon can still tell podman of its end."""
+        container = unit.removesuffix(".service")
+        self.session.run(["podman", "kill", "--signal=KILL", container], check=False)
         with contextlib.suppress(SessionError):
             self.session.manager.kill(unit, signal.SIGKILL)
+
+    def state(self, unit: str) -> dict[str, str]:
+        """Return ActiveState, SubState and Result of a unit; a transient one that has ended may be forgotten."""
+        try:
+            return self.session.manager.state(unit)
+        except NoSuchUnit:
+            return {"ActiveState": "inactive", "SubState": "gone", "Result": "success"}
 
     def _stop_all(self, deadline: Deadline) -> None:
         for unit in (*self.sockets, *self.services):
@@ -115,8 +126,7 @@ class Activated(abc.ABC):
 
     def evidence(self) -> dict[str, str]:
         """Return title -> text of what the units say, for an error."""
-        manager = self.session.manager
-        states = "\n".join(f"{unit}: {manager.state(unit)}" for unit in (*self.sockets, *self.services))
+        states = "\n".join(f"{unit}: {self.state(unit)}" for unit in (*self.sockets, *self.services))
         outputs = {f"output of {unit}": self.session.output(unit) for unit in self.services}
         return {"units": states, **outputs, "systemd --user": self.session.manager_log()}
 

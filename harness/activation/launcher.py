@@ -13,6 +13,7 @@ from dataclasses import replace
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
 from harness.deadline import Deadline, wait_until
 from harness.errors import UnitFailed
+from harness.session.bus import NoSuchUnit
 from harness.session.session import Session
 from harness.transports import Directive, Transport
 
@@ -69,10 +70,11 @@ class Launched(Activated):
 
     def awake(self, transport: Transport) -> bool:
         """Whether the launcher has become podman: it executes it in its own process."""
-        pid = self.session.manager.properties(self.service_of(transport))["MainPID"]
-        if pid == 0:
-            return False
-        name = self.session.outside(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+        try:
+            pid = self.session.manager.properties(self.service_of(transport))["MainPID"]
+            name = self.session.outside(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+        except (NoSuchUnit, OSError):
+            return False  # it has ended
         return name.decode() != _PROGRAM
 
     def listen(self) -> None:
@@ -117,7 +119,7 @@ class Launched(Activated):
         self.session.manager.reset_failed()
 
     def _heard(self, unit: str) -> int:
-        state = self.session.manager.state(unit)
+        state = self.state(unit)
         if state["ActiveState"] in ("failed", "inactive"):
             raise UnitFailed(unit, state, evidence=self.evidence())
         return self._listening(unit)

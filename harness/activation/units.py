@@ -58,7 +58,7 @@ class InstalledUnits(Activated):
 
     def awake(self, transport: Transport) -> bool:
         """Whether the service is anything else than inactive."""
-        return self.session.manager.state(self.services[0])["ActiveState"] != "inactive"
+        return self.state(self.services[0])["ActiveState"] != "inactive"
 
     def listen(self) -> None:
         """Start the socket unit and see that it listens; raise UnitFailed with systemd's reason."""
@@ -68,7 +68,7 @@ class InstalledUnits(Activated):
         except UnitFailed as error:
             raise UnitFailed(unit, error.properties, evidence=self.evidence()) from None
         wait_until(
-            lambda: self.session.manager.state(unit),
+            lambda: self.state(unit),
             lambda state: state["SubState"] in ("listening", "running"),
             Deadline.after(UNIT_LIMIT_S),
             f"the unit '{unit}' to listen",

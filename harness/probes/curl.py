@@ -21,8 +21,8 @@ def ask(session: Session, endpoint: Endpoint, path: str, deadline: Deadline) -> 
     where = endpoint.curl(path)
     if not where:
         raise UsageError(f"curl has no way to an endpoint of the transport '{endpoint.transport}'.")
-    limit_s = deadline.remaining_s
-    plain = (*session.client_prefix, "curl", "--silent", "--show-error", "--max-time", f"{limit_s:.1f}")
+    limit_s = max(0.001, deadline.remaining_s)  # 0 would mean no limit
+    plain = (*session.client_prefix, "curl", "--silent", "--show-error", "--max-time", f"{limit_s:.3f}")
     command = (*plain, "--write-out", "%{stderr}\n%{json}", *where)
     started = time.monotonic()
     try:

@@ -56,7 +56,7 @@ def judge(reply: Reply, promised: BytesProbe | HttpProbe) -> str:
     if isinstance(promised, BytesProbe):
         expected = promised.expect.encode()
         if reply.body == expected:
-            return ""
+            return f"was {_shown(expected)}, but {reply.complaint}" if reply.complaint else ""
         return f"{_nothing(reply) or f'was {_shown(reply.body)}'} instead of {_shown(expected)}"
     if missing := _nothing(reply):
         return f"{missing} instead of a page"
@@ -64,7 +64,7 @@ def judge(reply: Reply, promised: BytesProbe | HttpProbe) -> str:
         return f"had the HTTP status {reply.status} instead of {' or '.join(map(str, promised.status))}"
     if promised.contains.encode() not in reply.body:
         return f"was a page of {len(reply.body)} bytes that lacks '{promised.contains}'"
-    return ""
+    return f"was a page, but {reply.complaint}" if reply.complaint else ""
 
 
 def _nothing(reply: Reply) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
+import os
 import signal
 import time
 from typing import Any
@@ -17,6 +20,12 @@ from harness.transports import Endpoint
 
 #: What socat says at notice level once the connection stands, for every kind of address.
 _CONNECTED = b"starting data transfer loop"
+
+
+_RESET = os.strerror(errno.ECONNRESET)
+
+#: How much longer than the deadline socat itself would wait, in seconds: it is ended here, not by its own option.
+_GRACE_S = 5
 
 
 class _Received:
@@ -46,9 +55,11 @@ class _Notices:
 
     @property
     def complaint(self) -> str:
-        """The errors among the notices (` E `), the last one first to be read."""
+        """The errors among the notices (` E `), and what socat takes for a mere warning: a reset."""
         lines = self.data.decode(errors="replace").splitlines()
-        return "; ".join(line.partition(" E ")[2] for line in lines if " E " in line)
+        errors = [line.partition(" E ")[2] for line in lines if " E " in line]
+        resets = [line.partition(" W ")[2] for line in lines if " W " in line and _RESET in line]
+        return "; ".join(errors or resets)
 
 
 def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -> Reply:
@@ -57,7 +68,7 @@ def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -
     A stream's reply ends when the service closes it. A datagram's reply is one datagram: socat writes it in one piece
     and would then wait for more, so it is ended there.
     """
-    limit_s = max(1, round(deadline.remaining_s))
+    limit_s = math.ceil(deadline.remaining_s) + _GRACE_S
     command = (*session.client_prefix, "socat", "-d", "-d", "-t", str(limit_s), "-", endpoint.socat)
     received, notices = _Received(), _Notices()
     started = time.monotonic()

@@ -102,6 +102,8 @@ class Manager:
             address = DBusAddress(path, bus_name=_PREFIX, interface="org.freedesktop.DBus.Properties")
             (values,) = self._exchange(new_method_call(address, "GetAll", "s", (f"{_PREFIX}.{interface}",)))
             found.update({name: value for name, (_signature, value) in values.items()})
+        if found["LoadState"] == "not-found":
+            raise NoSuchUnit(f"systemd knows no unit '{unit}'.")
         return found
 
     def state(self, unit: str) -> dict[str, str]:
@@ -152,7 +154,10 @@ class Manager:
     def _exchange(self, message: Message) -> tuple[Any, ...]:
         serial = next(self._serials)
         deadline = Deadline.after(CALL_LIMIT_S)
-        self._socket.sendall(message.serialise(serial=serial))
+        try:
+            self._socket.sendall(message.serialise(serial=serial))
+        except OSError:
+            raise _ended() from None
         while True:
             answer = self._receive(deadline.remaining_s)
             if answer is None:
@@ -173,8 +178,10 @@ class Manager:
                 data = self._socket.recv(65536)
             except TimeoutError:
                 return None
+            except OSError:
+                raise _ended() from None
             if not data:
-                raise SessionError("The session's manager has closed its connection; the session has ended.")
+                raise _ended()
             self._parser.add_data(data)
         return message
 
@@ -185,6 +192,10 @@ class Manager:
         if message.header.fields.get(HeaderFields.member) == "JobRemoved":
             _number, job, _unit, result = message.body
             self._jobs[job] = result
+
+
+def _ended() -> SessionError:
+    return SessionError("The session's manager has closed its connection; the session has ended.")
 
 
 def _systemd_error(answer: Message) -> SessionError:

@@ -53,9 +53,9 @@ def fresh(store: Path) -> Iterator[Session]:
 
 
 @contextlib.contextmanager
-def building(store: Path, *context: Bind) -> Iterator[Session]:
+def building(store: Path) -> Iterator[Session]:
     """Open a session that writes to `store` and has the machine's network, for package mirrors and registries."""
-    with _open(_spec(store, *context, writing=True)) as session:
+    with _open(_spec(store, writing=True)) as session:
         session.run(["podman", "unshare", "true"])
         yield session
 
@@ -165,8 +165,9 @@ class _Supervisor:
             )
 
     def send(self, message: bytes) -> None:
-        """Send one message."""
-        self.channel.send(message)
+        """Send one message; that nobody is there to take it is noticed when no answer comes."""
+        with contextlib.suppress(ConnectionError):
+            self.channel.send(message)
 
     def keep(self) -> None:
         """Let supervisor and session go on when the channel closes."""
@@ -188,6 +189,8 @@ class _Supervisor:
         self._process.stderr.close()
         if self.kept:
             self._process.returncode = 0  # not ours any more
+            return
+        if self._process.poll() is not None:
             return
         ended = os.pidfd_open(self._process.pid)
         gone, _, _ = select.select([ended], [], [], _CLOSE_LIMIT_S)
@@ -212,6 +215,8 @@ def _await_ready(spec: Spec, supervisor: _Supervisor) -> Session:
             data, descriptors, _flags, _address = socket.recv_fds(supervisor.channel, 1 << 20, 1)
         except TimeoutError:
             raise WaitTimeout("a session", deadline.elapsed_s, heard) from None
+        except ConnectionError:
+            data = b""
         if not data:
             raise _not_made("its supervisor ended", supervisor, heard)
         heard |= json.loads(data)

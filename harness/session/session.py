@@ -107,7 +107,7 @@ class Session:
 
         Raises SessionError when the way there leads over a symbolic link: the account must not lead root elsewhere.
         """
-        if not path.startswith(f"{self.paths.home}/"):
+        if not path.startswith(f"{self.paths.home}/") or ".." in path.split("/"):
             raise SessionError(f"The file '{path}' is not below the session's home folder.")
         folder = self.outside(self.paths.home)
         *parents, name = path[len(self.paths.home) + 1 :].split("/")
@@ -119,7 +119,10 @@ class Session:
             if not stat.S_ISDIR(folder.lstat().st_mode):
                 raise SessionError(f"The path '{folder}' in the session is not a folder.")
         flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
-        descriptor = os.open(folder / name, flags, 0o600)
+        try:
+            descriptor = os.open(folder / name, flags, 0o600)
+        except OSError as error:
+            raise SessionError(f"The file '{folder / name}' can't be written: {error.strerror}.") from None
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchown(descriptor, self.account.uid, self.account.gid)
             file.write(text)
