@@ -19,6 +19,7 @@ from harness.guest.engine import Boot, EngineName, Launch, Mode
 from harness.guest.life import Guest, Limits, folders
 from harness.guest.plan import choose
 from harness.guest.uml import Uml
+from harness.guest.virtme import Virtme, release_of
 from harness.machine import Machine
 from tests.runs import environment
 
@@ -133,6 +134,7 @@ OWNER = """
 import sys, time
 from harness.guest.life import Guest
 from harness.guest.uml import Uml
+from harness.guest.virtme import Virtme, release_of
 from harness.machine import Machine
 from harness.guest.engine import Boot
 guest = Guest()
@@ -170,6 +172,30 @@ def test_an_abandoned_folder_is_a_leak_and_is_swept(tmp_path: Path, monkeypatch:
 
 def test_no_guest_where_none_is_wanted() -> None:
     assert choose(Mode.NEVER, None).engine is None
+
+
+def test_a_kernel_by_name_means_the_engine_that_boots_any(tmp_path: Path) -> None:
+    plan = choose(Mode.AUTO, None, "6.12.30-amd64", machine=Machine(root=tmp_path))
+    assert plan.engine is None
+    assert plan.problem.startswith("virtme: ")
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("", "6.10.2-amd64"), ("6.9.8-amd64", "6.9.8-amd64"), ("7.0", "")])
+def test_the_newest_kernel_is_booted_unless_one_is_named(tmp_path: Path, wanted: str, found: str) -> None:
+    (tmp_path / "boot").mkdir()
+    for release in ("6.9.8-amd64", "6.10.2-amd64", "6.1.0-9-amd64"):
+        image = bytearray(0x500)
+        image[0x20E:0x210] = (0x100).to_bytes(2, "little")
+        image[0x300:0x340] = f"{release} (somebody@somewhere) #1".encode().ljust(0x40, b"\0")
+        (tmp_path / f"boot/vmlinuz-{release}").write_bytes(image)
+    assert Virtme(Machine(root=tmp_path), wanted).kernel() == found
+
+
+def test_a_kernel_that_says_no_release_is_called_by_its_file(tmp_path: Path) -> None:
+    image = tmp_path / "vmlinuz-mine"
+    image.write_bytes(b"")
+    assert release_of(image) == "mine"
+    assert Virtme(Machine(), os.fspath(image)).kernel() == "mine"
 
 
 def test_an_engine_that_is_not_there_tells_the_package(tmp_path: Path) -> None:

@@ -35,7 +35,10 @@ probe = {{ kind = "bytes", send = "hello\\n", expect = "hello\\n" }}
 """
 
 #: A run of one reply by one activation, in the guest.
-ARGUMENTS = ("suites/test_replies.py", "--harness-transports=vsock", "--harness-activation=unit", "-v")
+ARGUMENTS = (
+    *("suites/test_replies.py", "-v", "--harness-guest=auto", "--harness-guest-engine=uml"),
+    *("--harness-transports=vsock", "--harness-activation=unit"),
+)
 
 
 @pytest.fixture

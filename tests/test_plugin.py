@@ -168,14 +168,6 @@ def test_strict_by_default_in_ci(inner: pytest.Pytester, monkeypatch: pytest.Mon
     assert run_inner(inner, "--no-harness-strict").outcomes["test_one"] == "skipped"
 
 
-def test_vsock_is_tolerated_for_now(cases: pytest.Pytester) -> None:
-    """The one missing capability that never fails, with the reason."""
-    cases.makeconftest(POOR)
-    ended = run_inner(cases, "--harness-strict", "--harness-transports=vsock", "--harness-activation=unit")
-    assert ended.outcomes == {"test_reply[echo-unit-vsock]": "skipped"}
-    assert "a guest kernel for machines without it is still to come" in ended.texts["test_reply[echo-unit-vsock]"]
-
-
 @pytest.mark.parametrize(
     ("mark", "words"),
     [

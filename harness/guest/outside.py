@@ -36,8 +36,8 @@ _SILENCE_LIMIT_S = 2 * BUILD_LIMIT_S
 #: Pause between two looks for a result, in seconds.
 _LOOK_S = 0.02
 
-#: How often a person is told what is waited for, in seconds.
-_TELL_S = 5.0
+#: How long a person waits without being told for what, and how often that is told, in seconds.
+_PATIENCE_S, _TELL_S = 2.0, 5.0
 
 
 class GuestTests:
@@ -192,13 +192,14 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._offset = 0
+        self._told = Deadline.after(0)
         self._found: dict[str, list[dict[str, Any]]] = {}
         self._complete: set[str] = set()
 
     def of(self, name: str, limit_s: float, tell: Callable[[float], None]) -> Iterator[dict[str, Any]]:
         """Yield the reports of a test as they come, up to that of its teardown; raise GuestError when they can't."""
         given = 0
-        waited, told, quiet = Deadline.after(limit_s), 0.0, Deadline.after(limit_s)
+        waited, quiet = Deadline.after(limit_s), Deadline.after(limit_s)
         while True:
             # What is known of the end must be older than the last look at the results.
             over = self._over(name)
@@ -213,9 +214,9 @@ class Results:
                 raise over
             if quiet.expired:
                 raise GuestError(f"Nothing was heard of the guest for {quiet.elapsed_s:.0f} s.")
-            if waited.elapsed_s - told > (_TELL_S if told else 2.0):
-                told = waited.elapsed_s
-                tell(told)
+            if waited.elapsed_s > _PATIENCE_S and self._told.expired:
+                self._told = Deadline.after(_TELL_S)
+                tell(waited.elapsed_s)
             time.sleep(_LOOK_S)
 
     def phase(self) -> str:
