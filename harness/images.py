@@ -286,10 +286,16 @@ def source_hash(file: Path, base_id: str) -> str:
     """Return the hash of a Containerfile, all files beside and below it, and the base; contracts don't count."""
     digest = hashlib.sha256(f"{base_id}\n{file.name}\n".encode())
     for path in sorted(file.parent.rglob("*")):
-        if path.is_file() and path.name != FILE_NAME and "__pycache__" not in path.parts:
-            executable = os.access(path, os.X_OK)
-            digest.update(f"{path.relative_to(file.parent)}\0{executable}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        if path.name == FILE_NAME or "__pycache__" in path.parts:
+            continue
+        if path.is_symlink():
+            kind, content = "link", str(path.readlink()).encode()
+        elif path.is_file():
+            kind, content = ("program" if os.access(path, os.X_OK) else "file"), path.read_bytes()
+        else:
+            continue
+        digest.update(f"{path.relative_to(file.parent)}\0{kind}\0".encode())
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 

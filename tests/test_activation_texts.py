@@ -51,16 +51,8 @@ ARGUMENTS = {
     "all together": "\\\"'%$ \n\t;${x}%n\\x41",
 }
 
-SPOILT = {"carriage return": "a carriage return ends the line of a unit file"}
 
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=[pytest.mark.xfail(strict=True, reason=SPOILT[kind])] if kind in SPOILT else [])
-        for kind in ARGUMENTS
-    ],
-)
+@pytest.mark.parametrize("kind", ARGUMENTS)
 def test_systemd_gives_back_what_was_quoted(user_session: Session, kind: str) -> None:
     """A real service prints its arguments, each with a NUL behind it: the very same bytes, in its own place."""
     arguments = ["/usr/bin/printf", r"%s\0", "before", ARGUMENTS[kind], "after"]

@@ -99,7 +99,7 @@ def test_a_killed_guest_is_an_error_and_leaves_nothing(tmp_path: Path, built: Ca
     assert "The guest 'uml' (kernel " in output
     assert "ended by itself, with status 137, before its command did" in output
     assert "2 errors" in output
-    left = [item for item in leaks.find() if item not in before and "guest" in item.what]
+    left = [item for item in leaks.leaks() if item not in before and "guest" in item.what]
     assert not left
 
 

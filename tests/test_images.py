@@ -82,7 +82,6 @@ def test_what_an_image_is_built_from_counts(context: Path, change: str) -> None:
     assert source_hash(context, "base") != before
 
 
-@pytest.mark.xfail(strict=True, reason="only what a link leads to is looked at, and that only where it is a file")
 @pytest.mark.parametrize(("before", "after"), [("a.py", "same.py"), ("nothing", "nobody")])
 def test_where_a_link_leads_to_counts(context: Path, before: str, after: str) -> None:
     """The build sees the link itself, whether or not there is something at its end."""

@@ -152,11 +152,15 @@ def clean_up(session: Session, *containers: str) -> Iterator[None]:
             session.manager.reset_failed()
 
 
+#: What systemd takes for something else in a line, and how it is written there.
+_QUOTED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "%": "%%", "$": "$$"}
+
+
 def quote(argument: str) -> str:
     """Return one argument for a line such as ExecStart=, see "Quoting" in systemd.syntax(7).
 
     `%` and `$` are doubled, since systemd expands specifiers and variables in such lines.
     """
-    text = argument.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%").replace("$", "$$")
+    text = "".join(_QUOTED.get(character, character) for character in argument)
     plain = text and not any(character in text for character in " \t'\";\\")
     return text if plain else f'"{text}"'
