@@ -71,7 +71,8 @@ def folders() -> Iterator[tuple[Path, bool]]:
     for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108
         for folder in Path(parent).glob("harness-guest-*"):
             if (match := _NAME.match(folder.name)) and os.fspath(folder) != os.environ.get(FOLDER_VARIABLE):
-                yield folder, bool(cgroups.owner_of(f"harness-{match[1]}")) or _locked(folder / LOCK_FILE)
+                pid, _dash, started = match[1].partition("-")
+                yield folder, cgroups.started(int(pid)) == started or _locked(folder / LOCK_FILE)
 
 
 def _locked(file: Path) -> bool:
