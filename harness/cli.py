@@ -21,7 +21,3 @@ class Command:
 def say(text: str) -> None:
     """Print a result; standard output carries nothing else."""
     sys.stdout.write(text + "\n")
-
-
-def no_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Add nothing."""

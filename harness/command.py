@@ -22,6 +22,9 @@ NETWORK_INHERITED = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE"),
 )
 
+#: How long the output of a killed program is still read, in seconds.
+_DRAIN_S = 0.5
+
 #: Where system programs are, also for an ordinary user whose PATH lacks the sbin folders.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -78,7 +81,7 @@ def run(
                 stdout, stderr = process.communicate(stdin, timeout_s)
             except subprocess.TimeoutExpired:
                 _kill(process)
-                stdout, stderr = process.communicate()
+                stdout, stderr = _rest(process)
                 raise CommandError(command, None, stdout=stdout, stderr=stderr, timeout_s=timeout_s) from None
         status = process.returncode
     except OSError as error:
@@ -139,6 +142,14 @@ def _group(
         finally:
             if process.poll() is None:
                 _kill(process)
+
+
+def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """Return what a killed process has printed; a daemon of its own may hold the pipes, and nobody waits for that."""
+    try:
+        return process.communicate(timeout=_DRAIN_S)
+    except subprocess.TimeoutExpired as error:
+        return error.stdout or b"", error.stderr or b""
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -296,7 +296,7 @@ def source_hash(file: Path, base_id: str) -> str:
 def _copy_sources(folder: Path, session: Session, target: str) -> None:
     """Give the session's account sources of its own; the caller's may be the caller's alone to read."""
     copy = session.outside(target)
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (copy, *copy.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or os.access(path, os.X_OK)

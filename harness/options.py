@@ -146,10 +146,11 @@ def read(config: pytest.Config) -> Options:
     def base(text: str) -> str:
         return _one_of(("auto", *Base), text)
 
+    def engine(text: str) -> str:
+        return _one_of(("auto", *EngineName), text)
+
+    guest_engine = given.harness_guest_engine or ini("harness_guest_engine", engine)
     chosen = given.harness_base or ini("harness_base", base)
-    engine = given.harness_guest_engine or ini(
-        "harness_guest_engine", lambda text: _one_of(("auto", *EngineName), text)
-    )
     artifacts = given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))
     return Options(
         contracts=tuple(Path(path).absolute() for path in given.harness_contract)
@@ -163,7 +164,7 @@ def read(config: pytest.Config) -> Options:
         artifacts=Path(artifacts).absolute(),
         timeout_scale=given.harness_timeout_scale or ini("harness_timeout_scale", _factor),
         guest=Mode(given.harness_guest or ini("harness_guest", lambda text: _one_of(tuple(Mode), text))),
-        guest_engine=None if engine == "auto" else EngineName(engine),
+        guest_engine=None if guest_engine == "auto" else EngineName(guest_engine),
         guest_kernel=given.harness_guest_kernel or str(config.getini("harness_guest_kernel")),
     )
 

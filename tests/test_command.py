@@ -6,20 +6,15 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness import progress
-from harness.command import (
-    INHERITED,
-    SYSTEM_PATH,
-    base_environment,
-    network_environment,
-    run,
-    run_with_progress,
-)
+from harness.command import INHERITED, SYSTEM_PATH, base_environment, network_environment, run, run_with_progress
+from harness.deadline import Deadline, wait_until
 from harness.errors import CommandError
+from tests.processes import gone, shell
 
 #: What must never reach a program: the sockets of somebody else, and secrets.
 UNWANTED = {
@@ -36,11 +31,6 @@ UNWANTED = {
     "HOME": "/x",
     "CONTAINER_HOST": "x",
 }
-
-
-def shell(text: str) -> list[str]:
-    """Return the command for a line of shell."""
-    return ["/bin/sh", "-c", text]
 
 
 @pytest.fixture
@@ -79,14 +69,15 @@ def test_a_status_other_than_0(ending: str, status: int, check: bool) -> None:
     assert caught.value.timeout_s is None
 
 
-@pytest.mark.parametrize("kind", ["missing", "not executable", "folder"])
+@pytest.mark.parametrize("kind", ["missing", "not executable", "folder", "not a program"])
 def test_what_cannot_be_started_has_status_127(tmp_path: Path, kind: str) -> None:
     """As in a shell; the reason stands where the program's own words would."""
     file = tmp_path / "program"
     if kind == "folder":
         file.mkdir()
-    elif kind == "not executable":
-        file.write_text("x", encoding="utf-8")
+    elif kind != "missing":
+        file.write_bytes(b"\x7fELF")
+        file.chmod(0o755 if kind == "not a program" else 0o644)
     done = run([os.fspath(file)], timeout_s=10, check=False)
 
     assert done.status == 127
@@ -104,8 +95,32 @@ def test_a_time_limit_ends_the_program(tmp_path: Path) -> None:
     assert 0.4 <= time.monotonic() - started < 5
     assert (caught.value.status, caught.value.timeout_s) == (None, 0.4)
     assert caught.value.stdout == b"begun\n"
-    pid = (tmp_path / "pid").read_text(encoding="ascii").strip()
-    assert not Path("/proc", pid).exists()
+    assert gone(tmp_path / "pid")
+
+
+RUNNERS: dict[str, Callable[[list[str]], object]] = {
+    "run": lambda command: run(command, timeout_s=0.3),
+    "run_with_progress": lambda command: run_with_progress(command, timeout_s=0.3, title="x"),
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_time_limit_ends_what_the_program_has_started(tmp_path: Path, runner: str) -> None:
+    """Its children go with it, which would otherwise run on, and hold what they have opened."""
+    with pytest.raises(CommandError, match=r"did not end within 0\.3 s"):
+        RUNNERS[runner](shell(f"sleep 60 & echo $! >{tmp_path}/pid; wait"))
+
+    wait_until(lambda: gone(tmp_path / "pid"), bool, Deadline.after(5), "the end of the child")
+
+
+def test_a_time_limit_holds_for_a_daemon_too() -> None:
+    """A program whose child has a session of its own and goes on printing keeps nobody waiting."""
+    started = time.monotonic()
+    with pytest.raises(CommandError) as caught:
+        run(shell("echo begun; setsid -f sleep 4"), timeout_s=0.3)
+
+    assert time.monotonic() - started < 3
+    assert caught.value.stdout == b"begun\n"
 
 
 def test_an_unchecked_program_must_still_end_in_time() -> None:
@@ -195,89 +210,6 @@ def test_what_reaches_mirrors_is_asked_for_by_itself(monkeypatch: pytest.MonkeyP
 
     assert network_environment() == proxies
     assert not proxies.keys() & base_environment().keys()
-
-
-# -- long programs ----------------------------------------------------------------------------------------------------
-
-
-def test_progress_says_where_a_long_program_is() -> None:
-    """The title, the seconds so far, the last line; the whole output is one stream, in its order."""
-    said: list[str] = []
-    script = "echo one; echo two >&2; sleep 0.8; echo three"
-    done = run_with_progress(shell(script), timeout_s=10, title="build", progress=said.append, every_s=0.3)
-
-    assert (done.status, done.stdout, done.stderr) == (0, b"one\ntwo\nthree\n", b"")
-    assert said[0] == "build (0 s): two"
-    assert 1 <= len(said) <= 3
-
-
-def test_a_quick_program_says_nothing() -> None:
-    """Progress is for what takes long; no output is lost for that."""
-    said: list[str] = []
-    done = run_with_progress(shell("seq 100000"), timeout_s=30, title="x", progress=said.append)
-
-    assert done.stdout.split() == [str(number).encode() for number in range(1, 100001)]
-    assert said == []
-
-
-def test_a_long_line_is_cut() -> None:
-    """One line on a terminal, whatever a program prints."""
-    said: list[str] = []
-    run_with_progress(
-        shell("printf '%0500d' 0; sleep 0.5"), timeout_s=10, title="x", progress=said.append, every_s=0.1
-    )
-
-    assert {len(line) for line in said} == {len("x (0 s): ") + 100}
-
-
-@pytest.mark.parametrize(("ending", "status"), [("exit 4", 4), ("kill -KILL $$", -9)])
-def test_a_long_program_that_fails(ending: str, status: int) -> None:
-    """The error has the whole output."""
-    with pytest.raises(CommandError) as caught:
-        run_with_progress(shell(f"echo out; echo err >&2; {ending}"), timeout_s=10, title="x")
-
-    assert (caught.value.status, caught.value.stdout) == (status, b"out\nerr\n")
-
-
-def test_a_long_program_that_takes_too_long(tmp_path: Path) -> None:
-    """It is killed at its limit, also while it prints without a pause."""
-    started = time.monotonic()
-    with pytest.raises(CommandError) as caught:
-        run_with_progress(
-            shell(f"echo $$ >{tmp_path}/pid; while :; do echo y; sleep 0.01; done"), timeout_s=0.5, title="x"
-        )
-
-    assert 0.5 <= time.monotonic() - started < 5
-    assert (caught.value.status, caught.value.timeout_s) == (None, 0.5)
-    assert caught.value.stdout.startswith(b"y\ny\n")
-    assert not Path("/proc", (tmp_path / "pid").read_text(encoding="ascii").strip()).exists()
-
-
-def test_an_interrupted_person_leaves_no_program(tmp_path: Path) -> None:
-    """Ctrl-C while the progress is told ends the program, too."""
-
-    def interrupt(_line: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_with_progress(
-            shell(f"echo $$ >{tmp_path}/pid; exec sleep 60"), timeout_s=20, title="x", progress=interrupt, every_s=0.1
-        )
-    assert not Path("/proc", (tmp_path / "pid").read_text(encoding="ascii").strip()).exists()
-
-
-def test_a_long_program_that_is_not_there() -> None:
-    """Status 127, as for a short one."""
-    with pytest.raises(CommandError, match="could not be started"):
-        run_with_progress(["/nowhere/program"], timeout_s=10, title="x")
-
-
-def test_a_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """Progress is on standard error, marked as ours; standard output is for results."""
-    progress.to_stderr("built")
-    progress.silent("nothing")
-
-    assert capsys.readouterr() == ("", "harness: built\n")
 
 
 def test_the_system_path_is_searched() -> None:

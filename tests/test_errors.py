@@ -191,6 +191,20 @@ def test_a_timeout_says_what_was_seen_instead() -> None:
     assert (error.awaited, error.waited_s, error.seen) == ("a socket", 2.04, {"SubState": "dead"})
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImageError("The disk is full.", blame=Blame.MACHINE),
+        UnitFailed("a.service", {}, evidence={}, blame=Blame.MACHINE),
+    ],
+    ids=["image", "unit"],
+)
+def test_one_error_may_know_better_than_its_class(error: HarnessError) -> None:
+    """What is known of the message decides who has to act; the class stays as it is."""
+    assert str(error).endswith(f"(the machine can't: {type(error).__name__})")
+    assert type(error).blame is Blame.IMAGE
+
+
 # -- advice -----------------------------------------------------------------------------------------------------------
 
 
@@ -206,15 +220,18 @@ def test_a_timeout_says_what_was_seen_instead() -> None:
         ("cannot set up namespace using newuidmap", "subuid(5)"),
         ("newuidmap: write to uid_map failed: Operation not permitted", "subuid(5)"),
         ("no subuid ranges found for user", "subuid(5)"),
-        ("no such file or directory: /x/Containerfile", "Containerfile"),
+        ("a.service: Cannot find unit for notify message of PID 7, ignoring.", "podman unshare true"),
     ],
 )
 def test_known_messages_have_a_way_out(output: str, advice: str) -> None:
-    """The message may stand anywhere in the output, in any case."""
-    assert advice in hint(f"first line\n{output}\nlast line")
+    """The message may stand anywhere in the output, in any case; all of these are the machine's to mend."""
+    found = hint(f"first line\n{output}\nlast line")
+
+    assert advice in found.advice
+    assert found.blame is Blame.MACHINE
 
 
 @pytest.mark.parametrize("output", ["", "exit status 1", "lookup of the answer", "namespace"])
 def test_an_unknown_message_gets_no_advice(output: str) -> None:
     """No advice is better than a wrong one."""
-    assert hint(output) == ""
+    assert (hint(output).advice, hint(output).blame) == ("", None)

@@ -15,8 +15,9 @@ import pytest
 
 from harness import __main__ as cli
 from harness import command, packages
-from harness.__main__ import Command, main
+from harness.__main__ import main
 from harness.capabilities import NEEDED, TABLE, Capabilities
+from harness.cli import Command
 from harness.errors import CapabilityMissing, HarnessError, ImageError, UsageError
 from harness.machine import Machine
 from harness.packages import Installer

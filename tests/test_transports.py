@@ -111,9 +111,7 @@ def test_a_dual_stack_socket_is_a_bare_port(pair: frozenset[Transport]) -> None:
     assert {ROWS[kind].family for kind in kinds} == {socket.AF_INET, socket.AF_INET6}
 
 
-@pytest.mark.parametrize(
-    "transport", [kind for kind in Transport if kind is not Transport.UNIX]
-)
+@pytest.mark.parametrize("transport", [kind for kind in Transport if kind is not Transport.UNIX])
 def test_no_address_leaves_the_machine(transport: Transport) -> None:
     """Clients connect to loopback addresses only; for vsock that is VMADDR_CID_LOCAL and never the host."""
     native = endpoint(transport).native
@@ -123,7 +121,9 @@ def test_no_address_leaves_the_machine(transport: Transport) -> None:
     assert (CID_LOCAL, CID_ANY) == (1, 2**32 - 1)
 
 
-@pytest.mark.parametrize("made", [Endpoint(Transport.TCP4, 1), Listener((Transport.TCP4,), 1)], ids=["endpoint", "listener"])
+@pytest.mark.parametrize(
+    "made", [Endpoint(Transport.TCP4, 1), Listener((Transport.TCP4,), 1)], ids=["endpoint", "listener"]
+)
 def test_an_address_does_not_change(made: Endpoint | Listener) -> None:
     """Endpoints stand in replies and in evidence, long after their session was placed elsewhere."""
     with pytest.raises(AttributeError):

@@ -82,19 +82,7 @@ class Launched(Activated):
         for directive, part in self._parts.items():
             unit = f"{part.name}.service"
             heard_before = self._listening(unit)
-            arguments = command(directive, part)
-            self.session.manager.start_transient(
-                unit,
-                [
-                    ("Description", ("s", f"launcher for {part.name}")),
-                    ("Type", ("s", "exec")),
-                    # Only podman gets SIGTERM, as from a shell; it passes it on to the container and waits for it.
-                    ("KillMode", ("s", "mixed")),
-                    ("TimeoutStopUSec", ("t", int(self.workload.stop_s * 1_000_000))),
-                    ("ExecStart", ("a(sasb)", [(_PROGRAM, list(arguments), False)])),
-                ],
-                Deadline.after(UNIT_LIMIT_S),
-            )
+            self._start(unit, command(directive, part))
             wanted = heard_before + len(part.listeners)
             wait_until(
                 lambda unit=unit: self._heard(unit),  # type: ignore[misc]
@@ -102,6 +90,21 @@ class Launched(Activated):
                 Deadline.after(UNIT_LIMIT_S),
                 f"the launcher '{unit}' to listen on {wanted} sockets",
             )
+
+    def _start(self, unit: str, arguments: tuple[str, ...]) -> None:
+        """Start one launcher in a transient service; raise UnitFailed with what it said."""
+        properties = [
+            ("Description", ("s", f"launcher {unit}")),
+            ("Type", ("s", "exec")),
+            # Only podman gets SIGTERM, as from a shell; it passes it on to the container and waits for it.
+            ("KillMode", ("s", "mixed")),
+            ("TimeoutStopUSec", ("t", int(self.workload.stop_s * 1_000_000))),
+            ("ExecStart", ("a(sasb)", [(_PROGRAM, list(arguments), False)])),
+        ]
+        try:
+            self.session.manager.start_transient(unit, properties, Deadline.after(UNIT_LIMIT_S))
+        except UnitFailed as error:
+            raise UnitFailed(unit, error.properties, evidence=self.evidence()) from None
 
     def rearm(self, deadline: Deadline) -> None:
         """Stop the launchers, now podman, and start them anew: a launcher serves once."""

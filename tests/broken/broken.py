@@ -15,14 +15,14 @@ OWN_PORT = 3000
 LATE_S = 2
 
 
-def inherited_sockets():
+def inherited_sockets() -> list[socket.socket]:
     """Return the sockets that were passed to this very process; end it when there are none."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         sys.exit(f"broken: LISTEN_PID is {os.environ.get('LISTEN_PID')}, but this is process {os.getpid()}")
     return [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(int(os.environ.get("LISTEN_FDS", "0")))]
 
 
-def reply_to(data, listener, mode):
+def reply_to(data: bytes, listener: socket.socket, mode: str) -> bytes:
     """Return what the client gets for what it sent."""
     if mode == "extra-bytes":
         return data + b"bye\n"
@@ -31,7 +31,7 @@ def reply_to(data, listener, mode):
     return data
 
 
-def serve(listener, mode, open_connections):
+def serve(listener: socket.socket, mode: str, left_open: list[socket.socket]) -> None:
     """Answer the next client of one socket."""
     if listener.type == socket.SOCK_DGRAM:
         data, peer = listener.recvfrom(65536)
@@ -43,12 +43,12 @@ def serve(listener, mode, open_connections):
         data += chunk
     connection.sendall(reply_to(data, listener, mode))
     if mode == "never-closes":
-        open_connections.append(connection)
+        left_open.append(connection)
     else:
         connection.close()
 
 
-def stop(listeners, mode):
+def stop(listeners: list[socket.socket], mode: str) -> None:
     """End the process; with shutdown(2) the sockets end too, although they belong to systemd."""
     if mode == "shuts-down":
         for listener in listeners:
@@ -56,7 +56,7 @@ def stop(listeners, mode):
     os._exit(0)
 
 
-def main():
+def main() -> None:
     mode = sys.argv[1]
     if mode == "dies-on-start":
         sys.exit("broken: dies on start")
@@ -68,10 +68,10 @@ def main():
     if mode == "slow":
         time.sleep(LATE_S)
     served = listeners[:1] if mode == "first-only" else listeners
-    open_connections = []
+    left_open: list[socket.socket] = []
     while served:
         for listener in select.select(served, [], [])[0]:
-            serve(listener, mode, open_connections)
+            serve(listener, mode, left_open)
         if mode == "answers-once":
             served = []
     while True:

@@ -1,0 +1,192 @@
+"""The plugin's parameters, header and marks, in real runs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.activation import activations
+from harness.transports import Transport
+from tests.runs import ECHO, REPOSITORY, run_inner
+
+
+def collected(inner: pytest.Pytester, *arguments: str) -> list[str]:
+    """Return the ids of what an inner run collects."""
+    listed = inner.runpytest_inprocess("-p", "harness.plugin", "--collect-only", "-q", *arguments)
+    return [line.partition("::")[2] for line in listed.outlines if "::" in line]
+
+
+# -- parameters -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cases(inner: pytest.Pytester) -> pytest.Pytester:
+    """An inner pytest with one test of every case of echo."""
+    inner.makepyfile("def test_reply(case): assert case.transport != 'udp6'")
+    inner.makeini(f"[pytest]\nharness_contracts = {ECHO}\n")
+    return inner
+
+
+def test_ids(cases: pytest.Pytester) -> None:
+    """Contract, activation, transport, each in its order."""
+    found = collected(cases)
+    assert found == [f"test_reply[echo-{way}-{name}]" for way in activations() for name in Transport]
+    assert "test_reply[echo-generate-udp6]" in found
+
+
+def test_k(cases: pytest.Pytester) -> None:
+    assert collected(cases, "-k", "udp6") == [f"test_reply[echo-{way}-udp6]" for way in activations()]
+    assert collected(cases, "-k", "generate and unix") == ["test_reply[echo-generate-unix]"]
+
+
+def test_fewer_transports_and_activations(cases: pytest.Pytester) -> None:
+    given = ("--harness-transports=unix,tcp4", "--harness-activation=unit")
+    assert collected(cases, *given) == ["test_reply[echo-unit-tcp4]", "test_reply[echo-unit-unix]"]
+
+
+def test_several_contracts_in_the_order_of_their_names(cases: pytest.Pytester) -> None:
+    given = [f"--harness-contract={REPOSITORY}/tests/broken/{name}" for name in ("slow", "honest", "first-only")]
+    found = collected(cases, *given, "--harness-activation=unit", "--harness-transports=tcp4")
+    assert found == ["test_reply[first-only-unit-tcp4]", "test_reply[honest-unit-tcp4]", "test_reply[slow-unit-tcp4]"]
+
+
+def test_no_case_is_not_green(cases: pytest.Pytester) -> None:
+    """A strict run that asked for what no contract has did not test what was asked for."""
+    slow = f"--harness-contract={REPOSITORY}/tests/broken/slow"
+    assert run_inner(cases, slow, "--harness-transports=unix", "--harness-strict").status != 0
+
+
+@pytest.mark.requires("ipv6_loopback")
+def test_lf(cases: pytest.Pytester) -> None:
+    """Ids are the same in the next run, so that it can be of what failed."""
+    given = ("--harness-activation=launcher,unit", "--harness-transports=udp4,udp6")
+    first = run_inner(cases, *given)
+    assert first.outcomes == {
+        "test_reply[echo-launcher-udp4]": "passed",
+        "test_reply[echo-launcher-udp6]": "failed",
+        "test_reply[echo-unit-udp4]": "passed",
+        "test_reply[echo-unit-udp6]": "failed",
+    }
+    again = run_inner(cases, *given, "--lf")
+    assert again.outcomes == {name: outcome for name, outcome in first.outcomes.items() if outcome == "failed"}
+
+
+# -- the header -------------------------------------------------------------------------------------------------------
+
+
+def test_header(cases: pytest.Pytester) -> None:
+    """What the machine is, what is tested, on what images are built."""
+    shown = cases.runpytest_inprocess("-p", "harness.plugin", "--collect-only", "--harness-base=debian")
+    shown.stdout.re_match_lines(
+        [
+            r"harness: kernel \S+, python 3\.\d+\.\S+, systemd \d+.*, podman \d+\.\S+, (crun|runc) \S+",
+            r"harness: contracts echo; base debian; lenient",
+        ]
+    )
+
+
+def test_header_of_a_poor_machine(cases: pytest.Pytester) -> None:
+    cases.makeconftest(POOR)
+    shown = cases.runpytest_inprocess("-p", "harness.plugin", "--collect-only", "--harness-strict")
+    shown.stdout.re_match_lines(
+        [
+            r"harness: kernel .*, no systemd, no podman, no runtime",
+            r"harness: missing here: .*systemd.*podman.*crun or runc.*socat.*\(see 'python3 -m harness doctor'\)",
+            r"harness: contracts echo; base \S+; strict",
+        ]
+    )
+
+
+# -- requires(...) ----------------------------------------------------------------------------------------------------
+
+#: A conftest.py for a machine that has no files at all.
+POOR = """
+import pytest
+from harness.capabilities import Capabilities
+from harness.machine import Machine
+from harness.plugin import RUNTIME
+from pathlib import Path
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    config.stash[RUNTIME].capabilities = Capabilities(Machine(root=Path("/nonexistent")))
+"""
+
+REQUIRING = """
+import pytest
+
+@pytest.mark.requires("socat")
+def test_one(): pass
+
+@pytest.mark.requires("python", "curl")
+def test_two(): pass
+
+@pytest.mark.requires("python")
+def test_three(): pass
+"""
+
+
+def test_what_is_missing_is_skipped_with_its_remedy(inner: pytest.Pytester) -> None:
+    inner.makeconftest(POOR)
+    inner.makepyfile(REQUIRING)
+    ended = run_inner(inner)
+    assert ended.status == 0
+    assert ended.outcomes == {"test_one": "skipped", "test_two": "skipped", "test_three": "passed"}
+    assert re.search(
+        r"This machine lacks the capability 'socat': .*\. Remedy: python3 -m harness setup", ended.texts["test_one"]
+    )
+    assert "lacks the capability 'curl'" in ended.texts["test_two"]
+    assert "Remedy: " in run_inner(inner, "-rs").output
+
+
+def test_what_is_missing_fails_when_strict(inner: pytest.Pytester) -> None:
+    inner.makeconftest(POOR)
+    inner.makepyfile(REQUIRING)
+    ended = run_inner(inner, "--harness-strict")
+    assert ended.status == 1
+    assert ended.outcomes == {"test_one": "error", "test_two": "error", "test_three": "passed"}
+    text = ended.texts["test_one"]
+    assert "This machine lacks the capability 'socat'" in text
+    assert "Way out: python3 -m harness setup" in text
+    assert "The run is strict: a missing capability fails." in text
+    assert "plugin.py" not in text, "no traceback"
+
+
+def test_what_is_missing_is_said_once(inner: pytest.Pytester) -> None:
+    inner.makeconftest(POOR)
+    inner.makepyfile(REQUIRING)
+    text = run_inner(inner, "--harness-strict").texts["test_one"]
+    assert text.count("This machine lacks the capability 'socat'") == 1
+
+
+def test_strict_by_default_in_ci(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    inner.makeconftest(POOR)
+    inner.makepyfile(REQUIRING)
+    assert run_inner(inner).outcomes["test_one"] == "error"
+    assert run_inner(inner, "--no-harness-strict").outcomes["test_one"] == "skipped"
+
+
+def test_vsock_is_tolerated_for_now(cases: pytest.Pytester) -> None:
+    """The one missing capability that never fails, with the reason."""
+    cases.makeconftest(POOR)
+    ended = run_inner(cases, "--harness-strict", "--harness-transports=vsock", "--harness-activation=unit")
+    assert ended.outcomes == {"test_reply[echo-unit-vsock]": "skipped"}
+    assert "a guest kernel for machines without it is still to come" in ended.texts["test_reply[echo-unit-vsock]"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        ("'warp_drive'", r"There is no capability 'warp_drive'\.\nWay out: Use one of: .*podman, .*socat"),
+        ("", r"the mark 'requires' takes names of capabilities"),
+        ("name='podman'", r"the mark 'requires' takes names of capabilities"),
+    ],
+)
+def test_a_wrong_mark(mark: str, words: str, inner: pytest.Pytester) -> None:
+    """It fails, in a lenient run too: a misspelt name must not skip for ever."""
+    inner.makepyfile(f"import pytest\n\n@pytest.mark.requires({mark})\ndef test_it(): pass\n")
+    ended = run_inner(inner)
+    assert ended.outcomes == {"test_it": "error"}
+    assert re.search(words, ended.texts["test_it"])

@@ -1,0 +1,92 @@
+"""What is wrong with a reply, in words; and the line that asks for it again."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from harness.contract import BytesProbe, HttpProbe
+from harness.probes import Client, Reply, Times, clients, judge
+from harness.transports import Endpoint, Transport
+
+BYTES = BytesProbe(kind="bytes", send="é\n", expect="é\n")
+PAGE = HttpProbe(kind="http", status=(200, 403), contains="títle")
+ENDPOINT = Endpoint(Transport.TCP4, 3000)
+
+
+def reply(
+    body: bytes = b"", complaint: str = "", status: int = 0, *, sent: bytes = b"", command: tuple[str, ...] = ()
+) -> Reply:
+    """Return a reply that took from second 10 to second 12.5."""
+    return Reply(ENDPOINT, "socat", sent, body, Times(10, None, None, 12.5), complaint, status, command)
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint", "wrong"),
+    [
+        ("é\n".encode(), "", ""),
+        ("é\n".encode(), "a reset", r"was '\xc3\xa9\n', but a reset"),
+        (b"", "", r"was empty instead of '\xc3\xa9\n'"),
+        (b"", "Connection refused", r"never came (Connection refused) instead of '\xc3\xa9\n'"),
+        ("é".encode(), "", r"was '\xc3\xa9' instead of '\xc3\xa9\n'"),
+        ("é\né\n".encode(), "", r"was '\xc3\xa9\n\xc3\xa9\n' instead of '\xc3\xa9\n'"),
+        (b"\xff'", "", r"""was "\xff'" instead of '\xc3\xa9\n'"""),
+        (b"E\n", "reset", r"was 'E\n' instead of '\xc3\xa9\n'"),
+        (b"x" * 80, "", f"was '{'x' * 80}' instead of " + r"'\xc3\xa9\n'"),
+        (b"x" * 81, "", f"was '{'x' * 80}' and 1 more bytes instead of " + r"'\xc3\xa9\n'"),
+    ],
+)
+def test_bytes_are_compared_one_by_one(body: bytes, complaint: str, wrong: str) -> None:
+    """What came is shown as it is, unless it is long; what the client said counts, too."""
+    assert judge(reply(body, complaint), BYTES) == wrong
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "complaint", "wrong"),
+    [
+        ("a títle".encode(), 200, "", ""),
+        ("a títle".encode(), 403, "", ""),
+        ("a títle".encode(), 500, "", "had the HTTP status 500 instead of 200 or 403"),
+        (b"", 500, "", "had the HTTP status 500 instead of 200 or 403"),
+        ("a títle".encode(), 200, "curl: (18) cut", "was a page, but curl: (18) cut"),
+        (b"a title", 200, "", "was a page of 7 bytes that lacks 'títle'"),
+        (b"", 200, "", "was a page of 0 bytes that lacks 'títle'"),
+        (b"", 0, "", "was empty instead of a page"),
+        (b"", 0, "curl: (7) no", "never came (curl: (7) no) instead of a page"),
+    ],
+)
+def test_a_page_has_a_status_and_a_text(body: bytes, status: int, complaint: str, wrong: str) -> None:
+    """The status is told before the text: a page of an error rarely has the right one."""
+    assert judge(reply(body, complaint, status), PAGE) == wrong
+
+
+def test_how_long_it_took() -> None:
+    """From the client's start to its end."""
+    assert reply().times.whole_s == 2.5
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        (b"", "socat - 'a b'"),
+        (b"hello\n", "printf %s 'hello\n' | socat - 'a b'"),
+        (b"it's", """printf %s 'it'"'"'s' | socat - 'a b'"""),
+    ],
+)
+def test_the_line_that_asks_again(sent: bytes, line: str) -> None:
+    """Quoted for a shell."""
+    made = reply(sent=sent, command=("socat", "-", "a b"))
+
+    assert made.reproducer == line
+    assert shlex.split(line)[-1] == "a b"
+
+
+def test_no_line_without_a_program() -> None:
+    """The native client is named by what it did."""
+    assert reply(sent=b"x").reproducer == "(a socket of the harness's own, connected to tcp4:127.0.0.1:3000)"
+
+
+def test_who_asks_for_bytes() -> None:
+    """The client of the tutorial first."""
+    assert clients(BYTES) == (Client.SOCAT, Client.NATIVE)
