@@ -171,9 +171,10 @@ def test_rules_of_the_whole_file_come_at_once_too(tmp_path: Path, text: str) -> 
 def test_a_dual_stack_socket_takes_both_addresses(tmp_path: Path) -> None:
     """systemd could not listen on the second one."""
     both = '[[sockets]]\ntransports = ["tcp4", "tcp6"]\nport = 3000\n'
-    assert mistakes_of(tmp_path, HEAD + TCP + both + BYTES)
+    assert "the transport 'tcp4' stands twice" in mistakes_of(tmp_path, HEAD + TCP + both + BYTES)["(whole file)"]
 
 
 def test_a_transport_stands_once(tmp_path: Path) -> None:
     """A socket that no test ever asks must not look tested."""
-    assert mistakes_of(tmp_path, HEAD + TCP + TCP.replace("3000", "3001") + BYTES)
+    found = mistakes_of(tmp_path, HEAD + TCP + TCP.replace("3000", "3001") + BYTES)
+    assert "the transport 'tcp4' stands twice, and a client could reach only one" in found["(whole file)"]

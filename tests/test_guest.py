@@ -21,6 +21,7 @@ from harness.guest.plan import choose
 from harness.guest.uml import Uml
 from harness.guest.virtme import Virtme, release_of
 from harness.machine import Machine
+from harness.session import cgroups
 from tests.runs import environment
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -136,6 +137,7 @@ from harness.guest.life import Guest
 from harness.guest.uml import Uml
 from harness.guest.virtme import Virtme, release_of
 from harness.machine import Machine
+from harness.session import cgroups
 from harness.guest.engine import Boot
 guest = Guest()
 guest.boot(Uml(Machine()), Boot(guest.folder, ("sleep", "1000"), "/", {"PATH": "/usr/bin:/bin"}))
@@ -160,7 +162,8 @@ def test_a_killed_owner_leaves_nothing() -> None:
 
 def test_an_abandoned_folder_is_a_leak_and_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
-    abandoned, other = tmp_path / "harness-guest-1-1-0a", tmp_path / "harness-guest-mine"
+    name = cgroups.name_of(os.getpid()).removeprefix("harness-").replace(str(os.getpid()), "1", 1)
+    abandoned, other = tmp_path / f"harness-guest-{name}-0a", tmp_path / "harness-guest-1-1-1-0a"
     abandoned.mkdir()
     other.mkdir()
     assert (abandoned, False) in folders()

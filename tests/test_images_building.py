@@ -20,7 +20,6 @@ from harness.images import Image, ImageStore
 from harness.runtime import Runtime
 from harness.session import opening
 from tests.contracts import GOOD, written
-from tests.sessions import isolated
 
 
 @pytest.fixture
@@ -92,17 +91,17 @@ def test_long_output_is_cut_where_it_is_shown(base: Image, store: ImageStore, tm
     assert [line for line in shown if line.endswith("lines left out]")]
 
 
-@isolated
 def test_sources_that_only_their_owner_reads(base: Image, store: ImageStore, tmp_path: Path) -> None:
-    """A clone made under umask 077, say: root builds for an account that is not root's."""
-    contract = sources(tmp_path / "image", "lacks-words", "COPY a /\nRUN echo copied; false")
-    (contract.folder / "a").write_text("a", encoding="utf-8")
-    (contract.folder / "a").chmod(0o600)
+    """A clone made under umask 077, say: the image is the same, and its own user can read what was copied."""
+    contract = sources(tmp_path / "image", "lacks-words", "COPY . /copied\nRUN stat -c %a,%n /copied/[ab]*; false")
+    for name, mode in (("a", 0o600), ("b", 0o700)):
+        (contract.folder / name).write_text(name, encoding="utf-8")
+        (contract.folder / name).chmod(mode)
     contract.folder.chmod(0o700)
     with pytest.raises(ImageError) as caught:
         store.image(contract, Base(base.base))
 
-    assert "copied" in caught.value.evidence["output"].splitlines()
+    assert {"644,/copied/a", "755,/copied/b"} <= set(caught.value.evidence["output"].splitlines())
 
 
 def test_sources_with_a_link_to_nothing(base: Image, store: ImageStore, tmp_path: Path) -> None:

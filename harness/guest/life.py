@@ -40,8 +40,8 @@ _LOOK_S = 0.05
 #: What the kernel begins the message of its own end with.
 _PANIC = "Kernel panic"
 
-#: `harness-guest-PID-STARTTIME-RANDOM` of the owner.
-_NAME = re.compile(r"^harness-guest-(\d+-\d+)-[0-9a-f]+$")
+#: The name that `cgroups.name_of` gives the owner, and a random number.
+_NAME = re.compile(r"^harness-guest-(\d+-\d+-\d+)-[0-9a-f]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,21 @@ def new_folder() -> Path:
     parent = tempfile.gettempdir()
     if not re.fullmatch(r"[\w./+:@%-]+", parent, re.ASCII):
         parent = "/tmp"  # noqa: S108
-    pid = os.getpid()
-    return Path(parent, f"harness-guest-{pid}-{cgroups.started(pid)}-{secrets.token_hex(4)}")
+    owner = cgroups.name_of(os.getpid()).removeprefix("harness-")
+    return Path(parent, f"harness-guest-{owner}-{secrets.token_hex(4)}")
 
 
 def folders() -> Iterator[tuple[Path, bool]]:
     """Yield every exchange folder on the machine but one's own, and whether its owner lives.
 
-    Process ids say nothing of owners in other namespaces that share /tmp; the lock that a keeper holds does.
+    Of owners in other process namespaces that share /tmp nothing can be said, so their folders are left out.
     """
     for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108
         for folder in Path(parent).glob("harness-guest-*"):
-            if (match := _NAME.match(folder.name)) and os.fspath(folder) != os.environ.get(FOLDER_VARIABLE):
-                pid, _dash, started = match[1].partition("-")
-                yield folder, cgroups.started(int(pid)) == started or _locked(folder / LOCK_FILE)
+            match = _NAME.match(folder.name)
+            owner = cgroups.owner_of(f"harness-{match[1]}") if match else None
+            if owner is not None and os.fspath(folder) != os.environ.get(FOLDER_VARIABLE):
+                yield folder, owner != 0 or _locked(folder / LOCK_FILE)
 
 
 def _locked(file: Path) -> bool:
