@@ -89,7 +89,7 @@ def add_options(parser: pytest.Parser) -> None:
         help=f"activate only by these of {ways} (default: all)",
     )
     group.addoption(
-        "--harness-base", choices=("auto", *Base), default=None,
+        "--harness-base", choices=("auto", *map(str, Base)), default=None,
         help="build images on this distribution (default: auto, fedora where a registry answers)",
     )  # fmt: skip
     group.addoption(
@@ -97,7 +97,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="fail where a capability is missing instead of skipping (default: yes when CI is set)",
     )  # fmt: skip
     group.addoption(
-        "--harness-keep", choices=tuple(Keep), default=None,
+        "--harness-keep", choices=tuple(map(str, Keep)), default=None,
         help="keep the session of a test alive after it (default: never)",
     )  # fmt: skip
     group.addoption(
@@ -109,11 +109,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="multiply every time limit of the contracts (default: 1)",
     )  # fmt: skip
     group.addoption(
-        "--harness-guest", choices=tuple(Mode), default=None,
+        "--harness-guest", choices=tuple(map(str, Mode)), default=None,
         help="run tests in a guest kernel: those that need one, none, or all (default: auto)",
     )  # fmt: skip
     group.addoption(
-        "--harness-guest-engine", choices=("auto", *EngineName), default=None,
+        "--harness-guest-engine", choices=("auto", *map(str, EngineName)), default=None,
         help="boot the guest by this engine (default: auto, the first that works)",
     )  # fmt: skip
     group.addoption(

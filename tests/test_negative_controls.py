@@ -358,6 +358,7 @@ def test_pull_never_while_generating(user_session: Session) -> None:
     ):
         pytest.fail("there can be no service")
     assert caught.value.status == 125
+    assert caught.value.blame is Blame.IMAGE
     assert_has(
         str(caught.value), (r"^    .*podman create .*--pull=never", rf"^    Error: {NEVER_WAS}: image not known$")
     )

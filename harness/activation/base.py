@@ -51,6 +51,8 @@ class Activated(abc.ABC):
     def __init__(self, session: Session, workload: Workload) -> None:
         self.session = session
         self.workload = workload
+        #: What the manager had said before belongs to other services.
+        self._logged_before = len(session.manager_log())
 
     @property
     @abc.abstractmethod
@@ -128,7 +130,7 @@ class Activated(abc.ABC):
         """Return title -> text of what the units say, for an error."""
         states = "\n".join(f"{unit}: {self.state(unit)}" for unit in (*self.sockets, *self.services))
         outputs = {f"output of {unit}": self.session.output(unit) for unit in self.services}
-        return {"units": states, **outputs, "systemd --user": self.session.manager_log()}
+        return {"units": states, **outputs, "systemd --user": self.session.manager_log()[self._logged_before :]}
 
 
 class Activation(abc.ABC):

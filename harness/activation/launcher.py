@@ -98,7 +98,8 @@ class Launched(Activated):
             ("Type", ("s", "exec")),
             # Only podman gets SIGTERM, as from a shell; it passes it on to the container and waits for it.
             ("KillMode", ("s", "mixed")),
-            ("TimeoutStopUSec", ("t", int(self.workload.stop_s * 1_000_000))),
+            # Longer than anybody here waits, so that a container that does not stop is noticed before systemd kills it.
+            ("TimeoutStopUSec", ("t", int((self.workload.stop_s + UNIT_LIMIT_S) * 1_000_000))),
             ("ExecStart", ("a(sasb)", [(_PROGRAM, list(arguments), False)])),
         ]
         try:

@@ -94,7 +94,7 @@ class Session:
     def entry(self) -> str:
         """A line for a shell that opens a shell inside, while the session lives."""
         variables = [f"{name}={value}" for name, value in self.environment.items()]
-        return shlex.join([*self.prefix, "env", *variables, "/bin/sh"])
+        return shlex.join(["env", *variables, *self.prefix, "/bin/sh"])
 
     # -- files --------------------------------------------------------------------------------------------------
 
