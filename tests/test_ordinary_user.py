@@ -89,9 +89,11 @@ def run(session: Session, *arguments: str) -> Completed:
 def left_behind(session: Session) -> list[str]:
     """Return the sessions in the session: their folders and their cgroups."""
     runtime = session.outside(session.paths.runtime)
+    # os.walk and not rglob: folders may go while one looks.
+    cgroups = [f"{path}/{name}" for path, names, _files in os.walk(session.cgroup) for name in names]
     return [
         *(os.fspath(folder) for folder in runtime.glob("harness-*")),
-        *(os.fspath(folder) for folder in session.cgroup.rglob("harness-*-*")),
+        *(folder for folder in cgroups if Path(folder).name.startswith("harness-")),
     ]
 
 

@@ -84,13 +84,7 @@ def test_a_long_reply_is_read_to_its_end(user_session: Session, transport: Trans
     assert reply.complaint == ""
 
 
-@pytest.mark.parametrize(
-    "client",
-    [
-        pytest.param(Client.SOCAT, marks=pytest.mark.xfail(strict=True, reason="sh reads byte by byte, then stops")),
-        Client.NATIVE,
-    ],
-)
+@both_clients
 def test_a_very_long_reply_is_read_to_its_end(user_session: Session, client: Client) -> None:
     """Not one byte is lost when a client has ended and its output is still being read."""
     with serving(user_session, Transport.TCP4, lambda data: data * 500_000) as server:

@@ -6,9 +6,11 @@ import contextlib
 import errno
 import math
 import os
+import select
 import signal
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import sh
 
@@ -29,7 +31,7 @@ _GRACE_S = 5
 
 
 class _Received:
-    """Collects what socat prints and notes when; `sh` writes each chunk as it arrives."""
+    """Collects what socat prints and notes when the first of it came."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -73,15 +75,25 @@ def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -
     received, notices = _Received(), _Notices()
     started = time.monotonic()
     complaint = ""
-    process = _start(command, sent, session, received, notices)
-    while process.is_alive():
-        if endpoint.datagram and received.data:
-            break
-        if deadline.expired:
-            complaint = f"nothing came to an end within {deadline.elapsed_s:.1f} s"
-            break
-        time.sleep(0.001)
-    _end(process)
+    # Pipes of our own: sh reads byte by byte, and stops reading 2 s after a program has ended.
+    with _pipe() as (out, out_end), _pipe() as (err, err_end):
+        process = _start(command, sent, session, out_end, err_end)
+        out_end.close()
+        err_end.close()
+        sinks: dict[BinaryIO, Any] = {out: received, err: notices}
+        while sinks:
+            if endpoint.datagram and received.data:
+                break
+            if deadline.expired:
+                complaint = f"nothing came to an end within {deadline.elapsed_s:.1f} s"
+                break
+            ready, _, _ = select.select(list(sinks), [], [], deadline.remaining_s)
+            for pipe in ready:
+                if chunk := os.read(pipe.fileno(), 65536):
+                    sinks[pipe].write(chunk)
+                else:
+                    del sinks[pipe]
+        _end(process)
     ended = time.monotonic()
     return Reply(
         endpoint,
@@ -94,8 +106,16 @@ def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -
     )
 
 
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Return both ends of a pipe, the reading one first."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", 0) as out, os.fdopen(writing, "wb", 0) as end:
+        yield out, end
+
+
 def _earlier(connected: float | None, first: float | None) -> float | None:
-    """Return the time of the connection; two threads note the times, and the reply's may win by a little."""
+    """Return the time of the connection; both may be seen in one look, and the reply is read first."""
     return min(connected, first) if connected is not None and first is not None else connected
 
 
@@ -108,16 +128,12 @@ def _start(command: tuple[str, ...], sent: bytes, session: Session, received: An
             _in=sent,
             _out=received,
             _err=notices,
-            _out_bufsize=0,
-            _err_bufsize=0,
             _env=dict(session.environment),
             _cwd="/",
             _tty_out=False,
             _new_session=True,
             _bg=True,
             _bg_exc=False,
-            _no_out=True,
-            _no_err=True,
             _ok_code=list(range(256)),
         )
     except sh.CommandNotFound as error:
