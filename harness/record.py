@@ -11,7 +11,7 @@ import os
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -96,6 +96,9 @@ class Case(Record):
 
 class Test(Record):
     """One test."""
+
+    #: pytest is not to take this for a class of tests.
+    __test__: ClassVar[bool] = False
 
     #: As pytest names it.
     id: Text
