@@ -1,4 +1,4 @@
-"""The commands that need the harness's packages: images, leaks, sweep, bench."""
+"""The commands that need the harness's packages: images, leaks, sweep, bench, and those of the report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harness.bases import Base
 from harness.cli import Command, say
 from harness.errors import UsageError
 from harness.images import ImageStore, default_folder
+from harness.report.command import COMMANDS as REPORT
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
@@ -109,4 +110,5 @@ COMMANDS: tuple[Command, ...] = (
     Command("leaks", "show what runs have left on this machine", _leaks_arguments, _leaks),
     Command("sweep", "remove what killed runs have left", _sweep_arguments, _sweep),
     Command("bench", "measure what the harness itself costs", _bench_arguments, _bench),
+    *REPORT,
 )
