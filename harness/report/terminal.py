@@ -52,7 +52,7 @@ class Style:
 
     def painted(self, text: str, code: str) -> str:
         """Colour a text."""
-        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +168,7 @@ def table(rows: Sequence[Sequence[Field]], style: Style) -> Iterator[str]:
     plain = [[style.plain(field.text) for field in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
     for row, texts in zip(rows, plain, strict=True):
-        padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
-        painted = [
-            style.painted(text, field.colour) if field.colour else text for field, text in zip(row, padded, strict=True)
-        ]
+        cells = zip(row, texts, widths, strict=True)
+        # Painted first: a colour has no width.
+        painted = [style.painted(text, cell.colour) + " " * (width - len(text)) for cell, text, width in cells]
         yield "  " + "  ".join(painted).rstrip()
