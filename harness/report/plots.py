@@ -218,7 +218,7 @@ def _axis(scale: _Scale, top: int) -> Iterator[Markup]:
         at, share = scale.at(value), scale.share(value)
         yield element("line", x1=at, x2=at, y1=0, y2=top + 6, class_="grid")
         # No text leaves the plot.
-        anchor = "start" if share < 4 else "end" if share > 96 else "middle"
+        anchor = "start" if share < 6 else "end" if share > 94 else "middle"
         yield element("text", f"{value:g}", x=at, y=top + 20, class_="tick", text_anchor=anchor)
 
 
