@@ -182,7 +182,7 @@ def test_a_screen_reader_is_told_the_names(page: Path, browser: Browser) -> None
     for node in nodes:
         if not node.get("ignored"):
             named.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", ""))
-    assert "Replies of echo: transports by activations" in named["table"]
+    assert "echo: transports by activations" in named["table"]
     assert "Phases of unit, tcp4, cold: medians" in named["table"]
     assert "What the tutorial says, and the tests that prove it" in named["table"]
     assert all(named["table"])

@@ -6,12 +6,12 @@ import base64
 import hashlib
 import posixpath
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 
-from harness.record import Comparison, Outcome, Results, Role, Test, Verdict
+from harness.record import BudgetCheck, Comparison, Outcome, Results, Role, Test, Verdict
 from harness.report import plots
-from harness.report.markup import Child, Markup, element, join, table
+from harness.report.markup import Child, Markup, element, join, table, text
 from harness.report.outline import Image, Outline, Timing, outline
 from harness.report.text import MARKS, NOTHING, case_name, count, cut, ms, ratio
 
@@ -19,7 +19,7 @@ from harness.report.text import MARKS, NOTHING, case_name, count, cut, ms, ratio
 _MESSAGE = 20_000
 
 #: The longest other text on the page.
-_TEXT = 2_000
+_TEXT = 400
 
 _TONES: dict[Outcome | Verdict, str] = {
     Outcome.PASSED: "good",
@@ -127,51 +127,62 @@ def _replies(image: Image, identity: str) -> Markup:
         rows.append(
             [_short(transport), *(_mark(cell.outcome, cell.words) if cell else _nothing("no test") for cell in cells)]
         )
-    caption = f"Replies of {_short(image.name)}: transports by activations"
+    caption = f"{_short(image.name)}: transports by activations"
     return table(caption, ["Transport", *map(_short, image.activations)], rows, identity=identity)
 
 
 def _times(image: Image, identity: str) -> Markup:
-    """Return the table of all cases; each row leads to the plots of its case."""
+    """Return the table of all cases; each row leads to the plots of its case, each column has something in it."""
+    columns: list[tuple[str, list[Markup | str | None]]] = [
+        *((f"{role.capitalize()}, ms", [_median(timing, role) for timing in image.timings]) for role in Role),
+        ("Ratio", [_compared(timing, lambda found: ratio(found.ratio)) for timing in image.timings]),
+        ("Interval", [_compared(timing, _interval) for timing in image.timings]),
+        ("Verdict", [_compared(timing, lambda found: _mark(found.verdict)) for timing in image.timings]),
+        ("Budget, ms", [_budget(timing.budget) if timing.budget else None for timing in image.timings]),
+    ]
+    there = [(title, cells) for title, cells in columns if any(cells)]
     rows = []
     for number, timing in enumerate(image.timings, 1):
-        name: Child = _short(timing.name)
+        name = text(_short(timing.name))
         if timing.timelines:
             name = element("a", name, href=f"#{identity.removesuffix('-times')}-case-{number}-plots")
-        found = timing.comparison
-        rows.append(
-            [
-                name,
-                *(_ms(timing.median_ms(role), timing) for role in Role),
-                ratio(found.ratio) if found else _nothing("not compared"),
-                f"{ratio(found.low)} – {ratio(found.high)}" if found else _nothing("not compared"),  # noqa: RUF001
-                _mark(found.verdict) if found else _nothing("not compared"),
-                _budget(timing),
-            ]
-        )
-    head = ("Case", "Candidate, ms", "Baseline, ms", "Ratio", "Interval", "Verdict", "Budget, ms")
-    caption = f"Times of {_short(image.name)}: medians, and the ratio of candidate to baseline with its interval"
+        rows.append([name, *(cells[number - 1] or _nothing("none") for _, cells in there)])
+    head = ["Case", *(title for title, _ in there)]
+    caption = f"{_short(image.name)}: medians, and the ratio of candidate to baseline with its interval"
     return table(caption, head, rows, identity=identity, numbers=True)
+
+
+def _median(timing: Timing, role: Role) -> str | None:
+    value = timing.median_ms(role)
+    return None if value is None else ms(value, timing.kind)
+
+
+def _compared(timing: Timing, shown: Callable[[Comparison], Markup | str]) -> Markup | str | None:
+    return shown(timing.comparison) if timing.comparison else None
+
+
+def _interval(found: Comparison) -> str:
+    return f"{ratio(found.low)} – {ratio(found.high)}"  # noqa: RUF001 -- a dash is meant
 
 
 def _ms(value: float | None, timing: Timing) -> Child:
     return _nothing("not measured") if value is None else ms(value, timing.kind)
 
 
-def _budget(timing: Timing) -> Markup:
-    if not timing.budget:
-        return _nothing("no budget")
-    limit = f"{timing.budget.limit_ms:g}"
-    if timing.budget.within:
-        return _mark(Outcome.PASSED, f"within {limit}")
-    return _mark(Outcome.FAILED, f"exceeds {limit}")
+def _budget(found: BudgetCheck, limit: str = "") -> Markup:
+    limit = limit or f"{found.limit_ms:g}"
+    return _mark(Outcome.PASSED, f"within {limit}") if found.within else _mark(Outcome.FAILED, f"exceeds {limit}")
 
 
 def _timing(timing: Timing, identity: str) -> Markup:
     """Return the plots of a case, each with its numbers as a table; open where something is to be looked at."""
     found = timing.comparison
     bad = (found and found.verdict is not Verdict.PASS) or (timing.budget and not timing.budget.within)
-    summary = [element("b", _short(timing.name)), _mark(found.verdict) if found else None]
+    summary = [
+        element("b", _short(timing.name)),
+        _mark(found.verdict) if found else None,
+        _budget(timing.budget, "budget") if timing.budget else None,
+    ]
     if found and timing.grown:
         growth = ms(timing.grown.candidate_ms - timing.grown.baseline_ms, timing.kind)
         summary.append(element("span", f"{_phase(timing.grown.phase)} grew by {growth} ms", class_="quiet"))
@@ -220,30 +231,30 @@ def _figure(caption: str, plot: Markup) -> Markup:
 
 
 def _phases(timing: Timing, identity: str) -> Markup:
-    took = {role: {phase.name: phase.took_ms for phase in one.phases} for role, one in timing.timelines.items()}
-    names = list(dict.fromkeys(phase.name for one in timing.timelines.values() for phase in one.phases))
-    grown = timing.grown.phase if timing.grown else None
+    sides = [timing.timelines[role] for role in timing.roles]
+    took = [{phase.name: phase.took_ms for phase in side.phases} for side in sides]
     chance = {phase.phase: phase.p_slower for phase in timing.comparison.phases} if timing.comparison else {}
+    both = len(sides) == 2
+    grown = timing.grown.phase if timing.grown and both else None
+    head = ["Phase", *(f"{role.capitalize()}, ms" for role in timing.roles)]
+    head += ["Difference, ms", "p"] if both else []
+    head += ["Grown"] if grown else []
     rows: list[list[Child]] = []
-    for number, name in enumerate(names, 1):
-        sides = [took.get(role, {}).get(name) for role in Role]
-        row: list[Child] = [
-            join((element("span", str(number), class_="quiet"), " ", _phase(name))),
-            *(_ms(side, timing) for side in sides),
-        ]
-        if chance:
-            ours, theirs = sides
-            difference = _nothing("not compared") if ours is None or theirs is None else _signed(ours - theirs, timing)
-            sign = element("span", "▲ grew most", class_="mark bad") if name == grown else None
-            row += [difference, f"{chance[name]:.2g}" if name in chance else _nothing("not compared"), sign or ""]
+    for number, name in enumerate(timing.phase_names, 1):
+        values = [phases.get(name) for phases in took]
+        title = join((element("span", str(number), class_="quiet"), " ", _phase(name)))
+        row: list[Child] = [title, *(_ms(value, timing) for value in values)]
+        if both:
+            ours, theirs = values
+            row.append(_nothing("in one only") if ours is None or theirs is None else _signed(ours - theirs, timing))
+            row.append(f"{chance[name]:.2g}" if name in chance else _nothing("not compared"))
+        row += [element("span", "▲ most", class_="mark bad")] if name == grown else []
         rows.append(row)
-    rows.append(
-        ["Unit active", *(_ms(one.ready_ms if one else None, timing) for one in map(timing.timelines.get, Role))]
-    )
-    rows.append(["Whole", *(_ms(one.median_ms if one else None, timing) for one in map(timing.timelines.get, Role))])
-    head = ["Phase", "Candidate, ms", "Baseline, ms"] + (["Difference, ms", "p", "Grown"] if chance else [])
-    padded = ([*row, *[""] * (len(head) - len(row))] for row in rows)
-    return table(f"Phases of {_short(timing.name)}: medians", head, padded, identity=identity, numbers=True)
+    rows.append(["Unit active", *(_ms(side.ready_ms, timing) for side in sides)])
+    rows.append(["Whole", *(_ms(side.median_ms, timing) for side in sides)])
+    for row in rows:
+        row += [None] * (len(head) - len(row))
+    return table(f"Phases of {_short(timing.name)}: medians", head, rows, identity=identity, numbers=True)
 
 
 def _signed(value: float, timing: Timing) -> str:
@@ -253,10 +264,10 @@ def _signed(value: float, timing: Timing) -> str:
 
 def _spread(timing: Timing, identity: str) -> Markup:
     rows = []
-    for role in Role:
-        if one := timing.timelines.get(role):
-            spread = plots.five_numbers(one.totals_ms)
-            rows.append([role, str(len(one.totals_ms)), *(ms(value, timing.kind) for value in spread)])
+    for role in timing.roles:
+        totals = timing.timelines[role].totals_ms
+        spread = plots.five_numbers(totals)
+        rows.append([role, str(len(totals)), *(ms(value, timing.kind) for value in spread)])
     head = ("Image", "Samples", "Least", "Quartile", "Median", "Quartile", "Most")
     caption = f"Samples of {_short(timing.name)}, in milliseconds"
     return table(caption, head, rows, identity=identity, numbers=True)

@@ -91,6 +91,16 @@ class Timing:
         return f"{case_name(self.case)}, {self.kind}"
 
     @property
+    def phase_names(self) -> tuple[str, ...]:
+        """The phases of both images; a phase's number is its place here."""
+        return tuple(dict.fromkeys(phase.name for one in self.timelines.values() for phase in one.phases))
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The images whose samples are there, the candidate first."""
+        return tuple(role for role in Role if role in self.timelines)
+
+    @property
     def grown(self) -> PhaseComparison | None:
         """The phase that grew most; None where none is named or compared."""
         compared = self.comparison.phases if self.comparison else ()

@@ -85,7 +85,8 @@ def waterfall(timing: Timing, identity: str) -> Markup:
 
 def _bar(one: Timeline, scale: _Scale, top: int, role: Role, timing: Timing) -> Iterator[Markup]:
     grown = timing.grown.phase if timing.grown else None
-    for number, phase in enumerate(one.phases, 1):
+    for phase in one.phases:
+        number = timing.phase_names.index(phase.name) + 1
         width = scale.share(phase.end_ms) - scale.share(phase.start_ms)
         tone = "grown" if phase.name == grown and role is Role.CANDIDATE else f"{role} tone{number % 2}"
         yield element("rect", x=scale.at(phase.start_ms), y=top, width=f"{width:.2f}%", height=_BAR, class_=tone)
@@ -189,7 +190,7 @@ def _upright(at: str, height: int, kind: str) -> Iterator[Markup]:
 
 
 def _by_role(timing: Timing) -> list[tuple[Role, Timeline]]:
-    return [(role, timing.timelines[role]) for role in Role if role in timing.timelines]
+    return [(role, timing.timelines[role]) for role in timing.roles]
 
 
 def _label(role: Role, value: str, top: int) -> Markup:
