@@ -51,7 +51,9 @@ def test_every_view_is_written(file: Path, tmp_path: Path, capsys: pytest.Captur
     names = {"html": "page.html", "markdown": "summary.md", "junit": "junit.xml"}
     options = [part for view, name in names.items() for part in (f"--{view}", str(tmp_path / name))]
     assert main(["report", str(file), *options]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"written: {tmp_path / name}" for name in names.values()]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [f"harness: written: {tmp_path / name}" for name in names.values()]
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert 'href="artifacts/test_replies.py--test_reply-httpd-launcher-tcp6/"' in page.replace(
         "./artifacts", "artifacts"
@@ -71,6 +73,21 @@ def test_a_file_is_replaced_and_readable_as_the_umask_says(file: Path, tmp_path:
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert page.stat().st_mode & 0o777 == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["artifacts", "page.html"]
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(file: Path, tmp_path: Path) -> None:
+    page, link, pipe = tmp_path / "page.html", tmp_path / "latest.html", tmp_path / "pipe"
+    link.symlink_to(page)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert main(["report", str(file), "--html", str(link), "--markdown", str(pipe)]) == 0
+        assert os.read(reader, 100).decode().startswith("## ✗ Socket activation: failed")
+    finally:
+        os.close(reader)
+    assert link.is_symlink()
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert pipe.is_fifo()
 
 
 def test_all_files_that_cannot_be_written_are_named(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import record
+from harness import progress, record
 from harness.cli import Command, say
 from harness.errors import UsageError
 from harness.record import Results
@@ -46,7 +46,7 @@ def _report(options: argparse.Namespace) -> int:
     _check(options.results, wanted)
     write_all({file: _FILES[name](results, options.results, file) for name, file in wanted.items()})
     for file in wanted.values():
-        say(f"written: {file}")
+        progress.to_stderr(f"written: {file}")
     return 0
 
 

@@ -30,6 +30,12 @@ def write_all(texts: Mapping[Path, str]) -> None:
 
 
 def _write(file: Path, text: str) -> None:
+    if file.exists() and not file.is_file():
+        # A pipe or a terminal is written to; a folder says that it is one.
+        file.write_text(text, encoding="utf-8")
+        return
+    # A link stays one: what it leads to is replaced.
+    file = file.resolve()
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name[:100]}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
