@@ -69,7 +69,8 @@ def test_the_worst_outcome_of_a_place_is_shown() -> None:
     ("kept", "verdict"),
     [
         ({"tests", "comparisons", "budgets"}, Outcome.FAILED),
-        ({"comparisons", "budgets"}, Verdict.REGRESSION),
+        ({"comparisons", "budgets"}, Outcome.FAILED),
+        ({"comparisons"}, Verdict.REGRESSION),
         ({"budgets"}, Outcome.FAILED),
         (set(), Outcome.SKIPPED),
     ],

@@ -101,14 +101,11 @@ def _section(identity: str, name: str, content: Markup) -> tuple[str, str, Marku
 def _image(image: Image, identity: str) -> Markup:
     parts: list[Markup] = []
     if image.images:
-        rows = (
-            item
-            for role, (name, number) in sorted(image.images.items(), reverse=True)
-            for item in (
-                element("dt", role),
-                element("dd", element("code", _short(name)), " ", element("code", _short(number[:19]), class_="quiet")),
-            )
-        )
+        rows: list[Markup] = []
+        for role in (role for role in Role if role in image.images):
+            reference, digest = image.images[role]
+            short = element("code", _short(digest[:19]), class_="quiet")
+            rows += [element("dt", role), element("dd", element("code", _short(reference)), " ", short)]
         parts.append(element("dl", *rows))
     if image.cells:
         parts += [element("h3", "Replies"), _replies(image, f"{identity}-replies")]

@@ -172,12 +172,10 @@ class Outline:
     @property
     def verdict(self) -> Verdict | Outcome:
         """Whether the run was good, in one word: inconclusive only where nothing failed."""
-        if self.bad:
+        if self.bad or self.exceeded:
             return Outcome.FAILED
         if self.verdicts(Verdict.REGRESSION):
             return Verdict.REGRESSION
-        if self.exceeded:
-            return Outcome.FAILED
         if self.verdicts(Verdict.INCONCLUSIVE):
             return Verdict.INCONCLUSIVE
         # A run that proved nothing is not a good one.
