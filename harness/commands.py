@@ -1,4 +1,4 @@
-"""The commands that need the harness's packages: images, leaks, sweep, bench."""
+"""The commands that need the harness's packages: images, leaks, sweep, bench, and those of the report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from harness.cli import Command, say
 from harness.errors import UsageError
 from harness.gate_commands import COMMANDS as GATE
 from harness.images import ImageStore, default_folder
+from harness.report.command import COMMANDS as REPORT
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
@@ -111,4 +112,5 @@ COMMANDS: tuple[Command, ...] = (
     Command("sweep", "remove what killed runs have left", _sweep_arguments, _sweep),
     Command("bench", "measure what the harness itself costs", _bench_arguments, _bench),
     *GATE,
+    *REPORT,
 )

@@ -93,6 +93,15 @@ VIRTME: tuple[Wanted, ...] = (
     _wanted("/vmlinuz", "/boot/vmlinuz", apt="linux-image-amd64"),
 )
 
+#: What the harness's own tests take: the browser that the page of the report is looked at with.
+TESTS: tuple[Wanted, ...] = (
+    _wanted("chromium", "chromium-browser", apt="chromium", dnf="chromium"),
+    _wanted("chromedriver", apt="chromium-driver", dnf="chromedriver"),
+)
+
+#: Name -> what `harness setup --NAME` installs beside all the rest.
+EXTRAS: Mapping[str, tuple[Wanted, ...]] = {"virtme": VIRTME, "tests": TESTS}
+
 
 @dataclass(frozen=True, slots=True)
 class Manager:
@@ -292,7 +301,10 @@ def missing() -> tuple[Wanted, ...]:
     return Installer().missing()
 
 
-def ensure(progress: Progress = silent, *, virtme: bool = False) -> tuple[str, ...]:
-    """Install what is missing on this machine, return the packages; nothing is run where nothing is missing."""
-    installer = Installer()
-    return (replace(installer, wanted=(*WANTED, *VIRTME)) if virtme else installer).ensure(progress)
+def ensure(progress: Progress = silent, extras: Sequence[str] = ()) -> tuple[str, ...]:
+    """Install what is missing on this machine, return the packages; nothing is run where nothing is missing.
+
+    `extras` are names of `EXTRAS`.
+    """
+    more = (row for name in extras for row in EXTRAS[name])
+    return replace(Installer(), wanted=(*WANTED, *more)).ensure(progress)

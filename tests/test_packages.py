@@ -10,9 +10,10 @@ import pytest
 
 from harness import command, packages
 from harness.errors import Blame
-from harness.packages import MANAGERS, WANTED, Installer, PackagesMissing, Wanted
+from harness.packages import EXTRAS, MANAGERS, TESTS, WANTED, Installer, PackagesMissing, Wanted
 
 APT, DNF = MANAGERS
+ON_DEBIAN = [row for row in (*WANTED, *TESTS) if "apt-get" in row.package]
 on_debian = pytest.mark.skipif(Installer().manager() is not APT, reason="needs a Debian machine")
 
 
@@ -106,7 +107,9 @@ def fedora(tmp_path: Path) -> Place:
 
 
 @on_debian
-@pytest.mark.parametrize("row", [row for row in WANTED if "apt-get" in row.package], ids=lambda row: row.any_of[0])
+@pytest.mark.parametrize(
+    "row", [row for row in (*WANTED, *TESTS) if "apt-get" in row.package], ids=lambda row: row.any_of[0]
+)
 def test_debian_package_holds_what_is_wanted(row: Wanted) -> None:
     """Ask dpkg who owns the file here: the package of the table, or one that it depends on."""
     found = next((path for path in map(_on_this_machine, row.any_of) if path), None)
@@ -133,7 +136,7 @@ def _on_this_machine(name: str) -> str | None:
 
 @on_debian
 def test_every_debian_package_exists() -> None:
-    names = sorted({row.package["apt-get"] for row in WANTED if "apt-get" in row.package})
+    names = sorted({row.package["apt-get"] for row in ON_DEBIAN})
     lists = Path("/var/lib/apt/lists")
     if not any(lists.glob("*_Packages*")):
         pytest.skip("this machine has no package lists")
@@ -152,6 +155,15 @@ def test_module_functions_look_at_this_machine() -> None:
     assert packages.missing() == Installer().missing()
     if not packages.missing():
         assert packages.ensure() == ()
+
+
+def test_extras_are_wanted_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Wanted, ...]] = []
+    monkeypatch.setattr(Installer, "ensure", lambda self, _progress: asked.append(self.wanted))
+    packages.ensure()
+    packages.ensure(extras=["tests"])
+    assert asked == [WANTED, (*WANTED, *TESTS)]
+    assert EXTRAS["tests"] is TESTS
 
 
 # --- installing -------------------------------------------------------------------------------------------------------
