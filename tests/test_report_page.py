@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.deadline import Deadline, wait_until
 from harness.record import Results
 from harness.report import html
 from tests import samples
 from tests.browser import Browser, running
+from tests.runs import REPOSITORY, environment
 
 #: WCAG 2.2, 1.4.3 for text and 1.4.11 for what else carries meaning.
 TEXT_CONTRAST = 4.5
@@ -199,3 +204,34 @@ def test_paper_shows_what_is_folded(page: Path, browser: Browser) -> None:
     assert browser.ask(folded) < 100
     browser.show(page, media="print")
     assert browser.ask(folded) > 500
+
+
+#: A run of tests that looks at a page until it is killed.
+LOOKING = """
+import pathlib, sys, time
+from tests.browser import running
+with running(pathlib.Path(sys.argv[1])):
+    print("running", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.usefixtures("browser")
+def test_no_browser_outlives_a_killed_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LOOKING, str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, text=True) as looking:
+        assert looking.stdout is not None
+        assert looking.stdout.readline() == "running\n"
+        assert len(processes_naming(tmp_path)) > 2
+        looking.kill()
+    wait_until(lambda: processes_naming(tmp_path), lambda left: not left, Deadline.after(30), "the browser to end")
+
+
+def processes_naming(folder: Path) -> list[str]:
+    """Return the command lines in which the folder is named."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        # A process may end while it is looked at.
+        with contextlib.suppress(OSError):
+            found.append(file.read_text(encoding="utf-8", errors="replace").replace("\0", " "))
+    return [line for line in found if str(folder) in line]

@@ -145,7 +145,9 @@ def _times(image: Image, identity: str) -> Markup:
             name = element("a", name, href=f"#{identity.removesuffix('-times')}-case-{number}-plots")
         rows.append([name, *(cells[number - 1] or _nothing("none") for _, cells in there)])
     head = ["Case", *(title for title, _ in there)]
-    caption = f"{_short(image.name)}: medians, and the ratio of candidate to baseline with its interval"
+    ratios = ", and the ratio of candidate to baseline with its interval"
+    compared = any(timing.comparison for timing in image.timings)
+    caption = f"{_short(image.name)}: medians{ratios if compared else ''}"
     return table(caption, head, rows, identity=identity, numbers=True)
 
 
