@@ -34,6 +34,10 @@ WARM_UP = 1
 MOST, MOST_ALONE = 256, 16
 
 
+#: How often a person is told how far it is, in seconds.
+_TELL_S = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """When to stop measuring."""
@@ -96,7 +100,7 @@ def measure(
     """
     found = {role: Measured(service.image) for role, service in services.items()}
     chance = random.Random(plan.seed)  # noqa: S311 -- no secret
-    deadline = Deadline.after(plan.limit_s)
+    deadline, told = Deadline.after(plan.limit_s), Deadline.after(_TELL_S)
     name = next(iter(services.values())).contract.name
     for block in range(WARM_UP + plan.most):
         for role in chance.sample(list(services), len(services)):
@@ -106,7 +110,9 @@ def measure(
                 found[role].warm.append(warm)
         if block > WARM_UP and (deadline.expired or enough(found)):
             break
-        progress(f"{name} over {transport}: {block} activations of each image, {deadline.elapsed_s:.0f} s")
+        if told.expired:
+            told = Deadline.after(_TELL_S)
+            progress(f"{name} over {transport}: {block} activations of each image, {deadline.elapsed_s:.0f} s")
     return found
 
 
