@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them"
     )
+    config.addinivalue_line("markers", "claim(sentence): what is proved here, in one sentence")
     worker_input: dict[str, str] = getattr(config, "workerinput", {})
     told = worker_input.get("harness_base")
     runtime = Runtime(options.read(config), _progress(config), Base(told) if told else None, inside.store())

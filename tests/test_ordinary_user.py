@@ -100,8 +100,8 @@ def left_behind(session: Session) -> list[str]:
 @pytest.fixture(autouse=True)
 def images(built: Callable[[str], Image]) -> None:
     """Build what the login will find in the store, which it can't write to."""
-    built("containers/echo")
-    built("containers/httpd")
+    for name in ("echo", "handover", "httpd"):
+        built(f"containers/{name}")
 
 
 def test_the_suites_pass(harness_runtime: Runtime, tmp_path: Path) -> None:
