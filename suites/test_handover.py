@@ -123,7 +123,6 @@ Service={NAME}.service
 """
     with (
         drop_in(user_session, f"{NAME}.socket", "[Socket]\nFileDescriptorName=web\n"),
-        drop_in(user_session, f"{NAME}.service", f"[Service]\nSockets={NAME}.socket {NAME}-admin.socket\n"),
         handover.activated(activation, TCP4, UDP4) as activated,
         unit_file(user_session, f"{NAME}-admin.socket", admin_socket),
     ):
@@ -146,7 +145,7 @@ def test_several_socket_units(user_session: Session, two_socket_units: Activated
 @pytest.mark.claim("A client of any one of the socket units wakes the service, which then answers on all of them.")
 def test_each_socket_unit_wakes_the_service(user_session: Session, two_socket_units: Activated) -> None:
     """The first client comes to the second unit."""
-    assert not two_socket_units.awake(Transport.TCP4)
+    assert not two_socket_units.awake(Transport.TCP4), "the service was awake before its first client came"
     (admin,) = user_session.place([UNIX])
     for endpoint in (*admin.endpoints, *two_socket_units.workload.endpoints.values()):
         assert ask(user_session, endpoint, "hello", two_socket_units) == b"hello\n", f"the reply over {endpoint}"
