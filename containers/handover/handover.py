@@ -125,6 +125,7 @@ def main():
                 listener.detach()
     for port in map(int, sys.argv[1:]):
         selector.register(socket.create_server(("", port)), selectors.EVENT_READ, serve_stream)
+        print(f"handover: listens on port {port}", flush=True)
     while True:
         for key, _events in selector.select():
             try:
