@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from harness.activation import activations
+from harness.errors import ProbeFailed
 from harness.images import Image
+from harness.runtime import Runtime
+from harness.session import opening
+from suites.handover import TCP4, Handover, ask, drop_in
 from tests.runs import run_pytest
 from tests.sessions import isolated
 from tests.test_negative_controls import assert_has
@@ -279,3 +284,23 @@ def test_red_for_its_own_reason(
     name = control.test.partition("::")[2]
     assert (run.status, run.outcomes) == (1, {name: "failed"}), run.output
     assert_has(run.texts[name], control.words)
+
+
+@pytest.mark.parametrize("directive", ["RestrictAddressFamilies=AF_UNIX AF_NETLINK", "NoNewPrivileges=yes"])
+def test_a_restricted_service_before_podman_has_run(
+    directive: str, harness_runtime: Runtime, built: Callable[[str], Image]
+) -> None:
+    """Without Podman's user namespace there is none to join, and newuidmap(1) may not make one: the words are shown."""
+    image = built("containers/handover")
+    with opening.fresh(harness_runtime.store.graph) as session:
+        handover = Handover(session, image, ())
+        with (
+            drop_in(session, "handover.service", f"[Service]\n{directive}\n"),
+            handover.activated(activations()["unit"], TCP4) as activated,
+            pytest.raises(ProbeFailed) as caught,
+        ):
+            ask(session, activated.workload.listeners[0].endpoints[0], "hello", activated)
+    assert_has(
+        str(caught.value),
+        (r"^The image 'handover' did not answer 'hello' over tcp4:", "newuidmap: .*Operation not permitted"),
+    )

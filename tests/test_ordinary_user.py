@@ -31,7 +31,7 @@ from tests.sessions import isolated
 pytestmark = isolated
 
 #: Longest run inside, in seconds.
-LIMIT_S = 200.0
+LIMIT_S = 280.0
 
 #: Where the login sees what it needs: Python and its packages may lie in a folder that only root can enter.
 SOURCE, PACKAGES, PYTHON, RECORDS = (f"/run/harness/{name}" for name in ("source", "packages", "python", "records"))
