@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness import processes
 from harness.errors import HarnessError
 from harness.service import Service
 from harness.session.session import Session
@@ -31,7 +32,7 @@ def write(folder: Path, session: Session, service: Service | None) -> list[str]:
 def _files(session: Session, service: Service | None) -> Iterator[tuple[str, str]]:
     yield "enter.txt", f"{session.entry}\n"
     yield "manager.log", session.manager_log()
-    yield "processes.txt", processes(session)
+    yield "processes.txt", processes.tree(processes.processes(session))
     yield "sockets.txt", _said(session, "ss", "--all", "--numeric", "--processes", "--extended")
     if service is None:
         return
@@ -56,36 +57,3 @@ def _said(session: Session, *command: str) -> str:
     except HarnessError as error:
         return str(error)
     return done.text + done.stderr.decode(errors="replace")
-
-
-def processes(session: Session) -> str:
-    """Return the session's process tree, each process with its descriptors, as `ps` and `lsof` would show it."""
-    found = {}
-    for file in session.cgroup.rglob("cgroup.procs"):
-        with contextlib.suppress(OSError):
-            for number in file.read_text(encoding="ascii").split():
-                with contextlib.suppress(OSError):
-                    found[int(number)] = _process(int(number))
-    children: dict[int, list[int]] = {}
-    for pid, (parent, _text) in found.items():
-        children.setdefault(parent if parent in found else 0, []).append(pid)
-    return "".join(_tree(0, -1, children, found))
-
-
-def _process(pid: int) -> tuple[int, str]:
-    """Return a process's parent and its description."""
-    folder = Path("/proc", str(pid))
-    parent = int((folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    descriptors = []
-    for number in sorted(int(link.name) for link in (folder / "fd").iterdir()):
-        with contextlib.suppress(OSError):
-            descriptors.append(f"{number}={(folder / 'fd' / str(number)).readlink()}")
-    return parent, f"{pid} {command or '(kernel or zombie)'}  [{', '.join(descriptors)}]"
-
-
-def _tree(pid: int, depth: int, children: dict[int, list[int]], found: dict[int, tuple[int, str]]) -> Iterator[str]:
-    if pid:
-        yield f"{'  ' * depth}{found[pid][1]}\n"
-    for child in sorted(children.get(pid, [])):
-        yield from _tree(child, depth + 1, children, found)

@@ -51,6 +51,7 @@ def _wanted(*any_of: str, apt: str, dnf: str = "") -> Wanted:
 WANTED: tuple[Wanted, ...] = (
     _wanted("podman", apt="podman", dnf="podman"),
     _wanted("crun", apt="crun", dnf="crun"),
+    _wanted("runc", apt="runc", dnf="runc"),
     _wanted("conmon", "/usr/libexec/podman/conmon", apt="conmon", dnf="conmon"),
     _wanted("catatonit", "/usr/libexec/podman/catatonit", apt="catatonit", dnf="catatonit"),
     _wanted("socat", apt="socat", dnf="socat"),

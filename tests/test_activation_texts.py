@@ -120,6 +120,12 @@ def test_what_podman_is_asked_for() -> None:
     )
 
 
+def test_more_options_of_podman() -> None:
+    """They stand before the image, wherever podman is run."""
+    arguments = replace(WORKLOAD, options=("--init", "--read-only")).podman_run("--detach")
+    assert arguments[-6:] == ("--init", "--read-only", "--detach", "localhost/echo:1", "/bin/a b", "100%")
+
+
 def test_where_clients_find_it() -> None:
     """One endpoint for each transport; a dual-stack socket has two."""
     both = replace(WORKLOAD, listeners=(Listener((Transport.TCP4, Transport.TCP6), 8080),))

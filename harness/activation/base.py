@@ -33,6 +33,8 @@ class Workload:
     command: tuple[str, ...] = ()
     #: Longest stop of the service, in seconds.
     stop_s: float = 10.0
+    #: More options of `podman run`, see podman-run(1).
+    options: tuple[str, ...] = ()
 
     @property
     def endpoints(self) -> dict[Transport, Endpoint]:
@@ -41,7 +43,7 @@ class Workload:
 
     def podman_run(self, *options: str) -> tuple[str, ...]:
         """Return a `podman run` of the container: no network, no pull, removed at its end."""
-        common = ("--rm", "--replace", "--network=none", "--pull=never")
+        common = ("--rm", "--replace", "--network=none", "--pull=never", *self.options)
         return ("/usr/bin/podman", "run", f"--name={self.name}", *common, *options, self.image, *self.command)
 
 

@@ -10,7 +10,7 @@ from harness.session.session import Session
 
 def service_text(session: Session, workload: Workload) -> str:
     """Return the service unit that podman generates from a container, which it makes for that."""
-    options = ("--rm", "--replace", f"--name={workload.name}", "--network=none", "--pull=never")
+    options = ("--rm", "--replace", f"--name={workload.name}", "--network=none", "--pull=never", *workload.options)
     try:
         session.run(["podman", "create", *options, workload.image, *workload.command])
     except CommandError as error:

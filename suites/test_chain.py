@@ -1,0 +1,201 @@
+"""The way of the sockets: systemd, Podman, conmon, the OCI runtime, the container; who holds them at each step.
+
+The steps are looked at while they stand still: the OCI runtime that Podman is given here waits before each of its
+steps until the test has seen the processes, and then becomes the real one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import processes
+from harness.activation import Activated, Activation
+from harness.deadline import Deadline, wait_until
+from harness.processes import Process
+from harness.session.session import Session
+from harness.transports import Transport
+from suites.handover import STEP_S, TCP4, Handover, ask, report
+
+#: How long processes that have been told to end may hold the socket, in seconds.
+LET_GO_S = 5
+
+#: The container's root is the session's own account, into whose processes an ordinary user may look.
+READABLE = "--user=root"
+
+by_all_activations = pytest.mark.parametrize("activation", ["generate", "launcher", "unit"], indirect=True)
+
+#: It has the name of the real one, by which Podman knows what it can do. Descriptors of its own are closed by its exec.
+WAITING_RUNTIME = """\
+#!/bin/sh
+for argument in "$@"; do
+    case $argument in
+        create | start) echo "$argument" > {folder}/reached && read -r _ < {folder}/go && break ;;
+    esac
+done
+exec /usr/bin/crun "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRuntime:
+    """The OCI runtime that waits; two named pipes are the way to it."""
+
+    session: Session
+    #: Its folder in the session, and the same as seen from outside.
+    inside: str
+    outside: Path
+
+    @property
+    def program(self) -> str:
+        """Its path in the session."""
+        return f"{self.inside}/crun"
+
+    def stands_before(self, step: str) -> Mapping[int, Process]:
+        """Wait until it is about to `create` or to `start`, and return the processes of that moment."""
+        # Opened for both, so that opening waits for nobody.
+        descriptor = os.open(self.outside / "reached", os.O_RDWR | os.O_NONBLOCK)
+        try:
+            wait_until(
+                lambda: _read(descriptor),
+                lambda said: said == f"{step}\n".encode(),
+                Deadline.after(STEP_S),
+                f"the OCI runtime to be about to '{step}' the container",
+            )
+        finally:
+            os.close(descriptor)
+        return processes.processes(self.session)
+
+    def go_on(self) -> None:
+        """Let it take its step."""
+        wait_until(self._told, bool, Deadline.after(STEP_S), "the OCI runtime to wait for its word")
+
+    def _told(self) -> bool:
+        try:
+            descriptor = os.open(self.outside / "go", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return False  # it does not read yet
+        with os.fdopen(descriptor, "wb") as pipe:
+            pipe.write(b"\n")
+        return True
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 100)
+    except BlockingIOError:
+        return b""
+
+
+@pytest.fixture
+def runtime(user_session: Session) -> Iterator[WaitingRuntime]:
+    """The OCI runtime that waits, in a folder of the session's home."""
+    folder = f"{user_session.paths.home}/waiting-runtime"
+    waiting = WaitingRuntime(user_session, folder, user_session.outside(folder))
+    user_session.write(waiting.program, WAITING_RUNTIME.format(folder=folder))
+    user_session.run(["chmod", "700", waiting.program])
+    user_session.run(["mkfifo", f"{folder}/reached", f"{folder}/go"])
+    yield waiting
+    user_session.run(["rm", "-r", folder])
+
+
+@contextlib.contextmanager
+def first_client(activated: Activated) -> Iterator[None]:
+    """Be the client that wakes the container; unless something else is wrong, it must have its reply in the end."""
+    replies: list[bytes | Exception] = []
+
+    def talk() -> None:
+        try:
+            replies.append(ask(activated.session, activated.workload.endpoints[Transport.TCP4], "hello", activated))
+        except Exception as error:  # raised by the thread that waits for this one
+            replies.append(error)
+
+    client = threading.Thread(target=talk, name="first-client")
+    client.start()
+    try:
+        yield
+    finally:
+        client.join()
+    if isinstance(replies[0], Exception):
+        raise replies[0]
+    assert replies == [b"hello\n"], "the first client's reply"
+
+
+def inode(activated: Activated) -> int:
+    """Return the inode of the activated TCP socket: from /proc/PID/net/tcp, see proc(5)."""
+    (listener,) = activated.workload.listeners
+    for line in Path(f"/proc/{activated.session.init}/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        columns = line.split()
+        if columns[1].endswith(f":{listener.port:04X}") and columns[3] == "0A":  # TCP_LISTEN
+            return int(columns[9])
+    raise AssertionError(f"nobody listens on port {listener.port}")
+
+
+def holders(found: Mapping[int, Process], socket: int) -> list[str]:
+    """Return the names of the programs that hold a socket, in alphabetical order."""
+    return sorted({process.name for process in found.values() if process.holds(socket)})
+
+
+def at_rest(activated: Activated) -> list[str]:
+    """Return who holds the socket while nobody has come: systemd, or the launcher, which becomes Podman."""
+    return ["systemd"] if activated.sockets else []
+
+
+@pytest.mark.claim("Podman inherits the sockets from systemd, conmon from Podman, and the OCI runtime from conmon.")
+@pytest.mark.claim("The container's first process gets the sockets from the OCI runtime, whose process it is.")
+@pytest.mark.requires("crun")
+@by_all_activations
+def test_each_hands_the_sockets_on(handover: Handover, activation: Activation, runtime: WaitingRuntime) -> None:
+    """Before the OCI runtime makes the container, all of them hold the socket; before it starts it, Podman no more."""
+    with handover.activated(activation, TCP4, options=[f"--runtime={runtime.program}"]) as activated:
+        socket, keepers = inode(activated), at_rest(activated)
+        with first_client(activated):
+            found = runtime.stands_before("create")
+            runtime.go_on()
+            (maker,) = (process for process in found.values() if process.name == "crun")
+            line = [process.name for process in processes.ancestors(found, maker.pid)]
+            assert line[:3] == ["crun", "conmon", "systemd"], "Podman forks conmon twice, so that it belongs to systemd"
+            assert holders(found, socket) == sorted(["conmon", "crun", "podman", *keepers]), "as the container is made"
+
+            found = runtime.stands_before("start")
+            runtime.go_on()
+            first = [process for process in found.values() if process.name == "crun" and process.holds(socket)]
+            assert [found[process.parent].name for process in first] == ["conmon"], "the container's first process"
+            assert holders(found, socket) == sorted(["conmon", "crun", *keepers]), "as the container is started"
+        activated.wait_awake(Transport.TCP4, Deadline.after(STEP_S))
+
+
+@pytest.mark.claim("While the container runs, its process, conmon and systemd hold the sockets, and Podman does not.")
+@by_all_activations
+def test_who_holds_the_sockets_of_a_running_container(handover: Handover, activation: Activation) -> None:
+    """It is the very socket that systemd listens on: the inode is the same in the container."""
+    with handover.activated(activation, TCP4, options=[READABLE]) as activated:
+        socket = inode(activated)
+        told = report(activated, Transport.TCP4)
+        found = processes.processes(activated.session)
+        keepers = at_rest(activated)
+    assert [descriptor.inode for descriptor in told.sockets] == [socket], "the container has another socket"
+    assert holders(found, socket) == sorted(["conmon", "python3", *keepers]), "while the container runs"
+
+
+@pytest.mark.claim("After the stop nobody but systemd holds the sockets, and the next client wakes the service again.")
+@by_all_activations
+def test_after_the_stop_only_systemd_holds_them(handover: Handover, activation: Activation) -> None:
+    """A process that went on holding them would take clients from the next container."""
+    with handover.activated(activation, TCP4, options=[READABLE]) as activated:
+        socket, keepers = inode(activated), at_rest(activated)
+        report(activated, Transport.TCP4)
+        activated.rearm(Deadline.after(STEP_S))
+        wait_until(
+            lambda: holders(processes.processes(activated.session), socket),
+            lambda names: names == keepers,
+            Deadline.after(LET_GO_S),
+            f"the socket to be held by {' and '.join(keepers) or 'nobody'} alone",
+        )
+        report(activated, Transport.TCP4)
