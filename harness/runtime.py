@@ -90,7 +90,7 @@ class Runtime:
                 self._images[key] = error
         found = self._images[key]
         if isinstance(found, HarnessError):
-            raise found
+            raise found.with_traceback(None)  # each raise adds to the one that it has
         return found
 
     def quiet_session(self) -> contextlib.AbstractContextManager[Session]:

@@ -160,8 +160,15 @@ class Session:
         return self.run(asked, check=False).text if manager else ""
 
     def _read(self, path: str) -> str:
+        """Return a file of the session's, "" where there is none.
+
+        Its account may have put anything in its place: a link is not followed, since it would lead root out of the
+        session, and a pipe is not waited for.
+        """
         try:
-            return self.outside(path).read_text(encoding="utf-8", errors="replace")
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(self.outside(path), flags), encoding="utf-8", errors="replace") as file:
+                return file.read()
         except OSError:
             return ""
 
