@@ -61,5 +61,6 @@ def service(case: Case, harness_runtime: Runtime) -> Iterator[Service]:
         activation,
         harness_runtime.lacking,
         harness_runtime.options.timeout_scale,
+        harness_runtime.client_images(case.contract.name),
     ) as opened:
         yield opened

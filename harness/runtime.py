@@ -9,7 +9,7 @@ from harness import bases, contract, images, leaks
 from harness.activation import Activation, activations
 from harness.bases import Base
 from harness.capabilities import Capabilities
-from harness.contract import Contract
+from harness.contract import ClientImage, Contract
 from harness.errors import HarnessError, UsageError
 from harness.guest import plan
 from harness.guest.plan import Plan
@@ -85,6 +85,11 @@ class Runtime:
         if reference := self.options.images.get(name):
             return self.store.existing(name, reference)
         return self.store.image(self.contracts[name], self.base)
+
+    def client_images(self, name: str) -> dict[ClientImage, str]:
+        """Return how podman knows the images of a contract's client programs, made at their first use."""
+        contract = self.contracts[name]
+        return {client: self.store.client(contract, client, self.base).reference for client in contract.clients}
 
     @property
     def live_session(self) -> Session | None:

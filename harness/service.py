@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness import probes
-from harness.activation import Activated, Activation, Workload
-from harness.contract import Contract
+from harness.activation import Activated, Activation, prepared, provided
+from harness.contract import ClientImage, Contract
 from harness.deadline import Deadline
 from harness.errors import Blame, CapabilityMissing, ProbeFailed, WaitTimeout
 from harness.images import Image
-from harness.probes import Client, Reply
+from harness.probes import Client, Reply, Supplies
 from harness.session.session import Session
 from harness.transports import Transport
 
@@ -31,6 +31,8 @@ class Service:
     timeout_scale: float = 1.0
     #: Every reply so far, for the failure bundle.
     replies: list[Reply] = field(default_factory=list)
+    #: What the contract's client programs are given.
+    supplies: Supplies = field(default_factory=Supplies)
 
     @property
     def name(self) -> str:
@@ -68,19 +70,20 @@ class Service:
             self.activated.rearm(self._deadline(self.contract.limits.stop_s))
 
     def _ask(self, transport: Transport, client: Client | None, limit_s: float, kind: str) -> Reply:
-        client = client or probes.clients(self.contract.probe)[0]
+        promised = self.contract.probe(transport)
+        client = client or probes.clients(promised)[0]
         endpoint = self.activated.workload.endpoints[transport]
         deadline = self._deadline(limit_s)
-        reply = probes.ask(self.session, endpoint, self.contract.probe, client, deadline)
+        reply = probes.ask(self.session, endpoint, promised, client, deadline, self.supplies)
         self.replies.append(reply)
-        if wrong := probes.judge(reply, self.contract.probe):
+        if wrong := probes.judge(reply, promised):
             raise ProbeFailed(
                 f"The service '{self.name}' ({self.activation}) failed its {kind} probe by {client} over {transport}: "
                 f"the reply {wrong}, after {reply.times.whole_s:.1f} s of {deadline.limit_s:g} s.",
                 remedy="The same again, while the session lives, is the command below 'reproduce'; "
                 "'--harness-keep=on-failure' keeps the session.",
                 evidence={
-                    "sent": repr(reply.sent)[1:] if reply.sent else f"GET {endpoint}",
+                    "sent": repr(reply.sent)[1:] if reply.sent else f"a request to {endpoint}",
                     "reproduce": reply.reproducer,
                     **self.activated.evidence(),
                 },
@@ -109,6 +112,7 @@ def open_service(
     activation: Activation,
     lacking: frozenset[Transport],
     timeout_scale: float = 1.0,
+    client_images: Mapping[ClientImage, str] | None = None,
 ) -> Iterator[Service]:
     """Activate a contract's image in a session; sockets of the `lacking` transports are left out.
 
@@ -120,6 +124,8 @@ def open_service(
             ", ".join(sorted(lacking)), f"the contract '{contract.name}' has no other socket", "see 'harness doctor'"
         )
     placed = session.place(listeners)
-    workload = Workload(contract.name, image.reference, placed, contract.image.command, contract.limits.stop_s)
-    with session.reserve(placed), activation.activate(session, workload) as activated:
-        yield Service(contract, image, session, activated, activation.name, timeout_scale)
+    with session.reserve(placed), provided(session, contract) as secrets:
+        workload = prepared(contract, image.reference, placed, session.paths.home)
+        with activation.activate(session, workload) as activated:
+            supplies = Supplies(client_images or {}, secrets)
+            yield Service(contract, image, session, activated, activation.name, timeout_scale, supplies=supplies)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.contract import Handover, Ready
 from harness.deadline import Deadline, wait_until
 from harness.errors import SessionError, UnitFailed, WaitTimeout
 from harness.hints import hint
@@ -33,16 +34,30 @@ class Workload:
     command: tuple[str, ...] = ()
     #: Longest stop of the service, in seconds.
     stop_s: float = 10.0
+    #: Podman's options for the container; without a network, unless its contract says otherwise.
+    options: tuple[str, ...] = ("--network=none",)
+    #: The variable that tells the program its descriptors, beside LISTEN_FDS.
+    handover: Handover | None = None
+    #: Who says that the service is up.
+    ready: Ready = Ready.CONMON
 
     @property
     def endpoints(self) -> dict[Transport, Endpoint]:
         """Where clients find each transport."""
-        return {endpoint.transport: endpoint for listener in self.listeners for endpoint in listener.endpoints}
+        asked = (listener for listener in self.listeners if listener.probed)
+        return {endpoint.transport: endpoint for listener in asked for endpoint in listener.endpoints}
+
+    @property
+    def container(self) -> tuple[str, ...]:
+        """Podman's options for the container: no pull, removed at its end, replaced where one is left."""
+        told: tuple[str, ...] = ()
+        if self.handover:
+            told = (f"--env={self.handover.variable}={self.handover.value(len(self.listeners))}",)
+        return (f"--name={self.name}", "--rm", "--replace", "--pull=never", *self.options, *told)
 
     def podman_run(self, *options: str) -> tuple[str, ...]:
-        """Return a `podman run` of the container: no network, no pull, removed at its end."""
-        common = ("--rm", "--replace", "--network=none", "--pull=never")
-        return ("/usr/bin/podman", "run", f"--name={self.name}", *common, *options, self.image, *self.command)
+        """Return a `podman run` of the container."""
+        return ("/usr/bin/podman", "run", *self.container, *options, self.image, *self.command)
 
 
 class Activated(abc.ABC):
@@ -137,6 +152,10 @@ class Activation(abc.ABC):
     """A way to activate; one module of this package each, found by its name."""
 
     name: str
+
+    def refusal(self, listeners: Sequence[Listener]) -> str:
+        """Return why sockets can't be handed over in this way, whatever the machine can do, or ""."""
+        return ""
 
     @abc.abstractmethod
     def activate(self, session: Session, workload: Workload) -> contextlib.AbstractContextManager[Activated]:

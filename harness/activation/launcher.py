@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
@@ -15,12 +15,15 @@ from harness.deadline import Deadline, wait_until
 from harness.errors import UnitFailed
 from harness.session.bus import NoSuchUnit
 from harness.session.session import Session
-from harness.transports import Directive, Transport
+from harness.transports import Directive, Listener, Transport
 
 _PROGRAM = "/usr/bin/systemd-socket-activate"
 
 #: The launcher hands on only TERM, PATH, USER and HOME; podman needs this one too.
 _PASSED_ON = "--setenv=XDG_RUNTIME_DIR"
+
+#: What sd_listen_fds_with_names(3) calls a socket without a name.
+_UNNAMED = "unknown"
 
 
 def split(workload: Workload) -> dict[Directive, Workload]:
@@ -38,7 +41,14 @@ def command(directive: Directive, part: Workload) -> tuple[str, ...]:
     """Return the command line of one launcher."""
     kind = ("--datagram",) if directive is Directive.DATAGRAM else ()
     listen = (f"--listen={listener.address}" for listener in part.listeners)
-    return (_PROGRAM, *kind, *listen, _PASSED_ON, *part.podman_run())
+    return (_PROGRAM, *kind, *listen, *_names(part), _PASSED_ON, *part.podman_run())
+
+
+def _names(part: Workload) -> tuple[str, ...]:
+    """Return the option that names the sockets; it names all of them, by sd_listen_fds(3)'s word for those without."""
+    if not any(listener.name for listener in part.listeners):
+        return ()
+    return (f"--fdname={':'.join(listener.name or _UNNAMED for listener in part.listeners)}",)
 
 
 class Launched(Activated):
@@ -137,6 +147,11 @@ class LauncherActivation(Activation):
     """`systemd-socket-activate`."""
 
     name = "launcher"
+
+    def refusal(self, listeners: Sequence[Listener]) -> str:
+        """Return that the launcher has no options for what systemd.socket(5) can set."""
+        wanted = dict.fromkeys(name for listener in listeners for name, _value in listener.options)
+        return f"systemd-socket-activate(1) has no option for {', '.join(wanted)} of the contract" if wanted else ""
 
     @contextlib.contextmanager
     def activate(self, session: Session, workload: Workload) -> Iterator[Launched]:

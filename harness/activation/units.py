@@ -1,4 +1,4 @@
-"""Activation by unit files: a socket unit, and a service unit that each activation of this kind writes itself."""
+"""Activation by unit files: socket units, and a service unit that each activation of this kind writes itself."""
 
 from __future__ import annotations
 
@@ -9,21 +9,46 @@ from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workloa
 from harness.deadline import Deadline, wait_until
 from harness.errors import UnitFailed
 from harness.session.session import Session
-from harness.transports import Transport
+from harness.transports import Listener, Transport
 
 #: Writes the text of the service unit.
 ServiceText = Callable[[Session, Workload], str]
 
 
-def socket_text(workload: Workload) -> str:
-    """Return the socket unit of a workload, as the tutorial writes it."""
-    lines = "\n".join(listener.line for listener in workload.listeners)
+def socket_units(workload: Workload) -> dict[str, tuple[Listener, ...]]:
+    """Return the socket units of a workload: `NAME.socket`, and more where sockets differ in name or settings.
+
+    systemd.socket(5) has one FileDescriptorName= and one set of settings for all sockets of a unit.
+    """
+    kinds = dict.fromkeys((listener.name, listener.options) for listener in workload.listeners)
+    return {
+        f"{workload.name}{f'-{number}' if number > 1 else ''}.socket": tuple(
+            listener for listener in workload.listeners if (listener.name, listener.options) == kind
+        )
+        for number, kind in enumerate(kinds, 1)
+    }
+
+
+def socket_texts(workload: Workload) -> dict[str, str]:
+    """Return name -> text of the socket units, the first one as the tutorial writes it."""
+    units = socket_units(workload)
+    return {unit: _socket_text(workload.name, unit, listeners) for unit, listeners in units.items()}
+
+
+def _socket_text(name: str, unit: str, listeners: tuple[Listener, ...]) -> str:
+    lines = [listener.line for listener in listeners]
+    if unit != f"{name}.socket":
+        lines.append(f"Service={name}.service")
+    if listeners[0].name:
+        lines.append(f"FileDescriptorName={listeners[0].name}")
+    lines += [f"{setting}={value}" for setting, value in listeners[0].options]
+    content = "\n".join(lines)
     return f"""\
 [Unit]
-Description={workload.name} server
+Description={name} server
 
 [Socket]
-{lines}
+{content}
 
 [Install]
 WantedBy=default.target
@@ -31,7 +56,7 @@ WantedBy=default.target
 
 
 class InstalledUnits(Activated):
-    """`NAME.socket` and `NAME.service` in the session's folder of user units, the socket started."""
+    """`NAME.service` and its sockets in the session's folder of user units, the sockets started."""
 
     def __init__(self, session: Session, workload: Workload, texts: Mapping[str, str]) -> None:
         super().__init__(session, workload)
@@ -39,7 +64,7 @@ class InstalledUnits(Activated):
 
     @property
     def files(self) -> Mapping[str, str]:
-        """Name -> text of the two unit files."""
+        """Name -> text of the unit files."""
         return self._texts
 
     @property
@@ -49,8 +74,8 @@ class InstalledUnits(Activated):
 
     @property
     def sockets(self) -> tuple[str, ...]:
-        """The one socket unit."""
-        return (f"{self.workload.name}.socket",)
+        """The socket units, mostly one."""
+        return tuple(socket_units(self.workload))
 
     def service_of(self, transport: Transport) -> str:
         """Return the one service, which has the sockets of all transports."""
@@ -61,25 +86,25 @@ class InstalledUnits(Activated):
         return self.state(self.services[0])["ActiveState"] != "inactive"
 
     def listen(self) -> None:
-        """Start the socket unit and see that it listens; raise UnitFailed with systemd's reason."""
-        unit = self.sockets[0]
-        try:
-            self.session.manager.start(unit, Deadline.after(UNIT_LIMIT_S))
-        except UnitFailed as error:
-            raise UnitFailed(unit, error.properties, evidence=self.evidence()) from None
-        wait_until(
-            lambda: self.state(unit),
-            lambda state: state["SubState"] in ("listening", "running"),
-            Deadline.after(UNIT_LIMIT_S),
-            f"the unit '{unit}' to listen",
-        )
+        """Start the socket units and see that they listen; raise UnitFailed with systemd's reason."""
+        for unit in self.sockets:
+            try:
+                self.session.manager.start(unit, Deadline.after(UNIT_LIMIT_S))
+            except UnitFailed as error:
+                raise UnitFailed(unit, error.properties, evidence=self.evidence()) from None
+            wait_until(
+                lambda unit=unit: self.state(unit),  # type: ignore[misc]
+                lambda state: state["SubState"] in ("listening", "running"),
+                Deadline.after(UNIT_LIMIT_S),
+                f"the unit '{unit}' to listen",
+            )
 
     def rearm(self, deadline: Deadline) -> None:
-        """Stop the service; the socket goes on listening."""
+        """Stop the service; its sockets go on listening."""
         self.session.manager.stop(self.services[0], deadline)
 
     def remove(self) -> None:
-        """Stop both units, the socket first so that nothing wakes the service again, and remove their files."""
+        """Stop the units, the sockets first so that nothing wakes the service again, and remove their files."""
         self.stop_for_good(self.workload.stop_s)
         for name in self._texts:
             self.session.remove(f"{self.session.paths.units}/{name}")
@@ -95,10 +120,10 @@ class UnitActivation(Activation):
 
     @contextlib.contextmanager
     def activate(self, session: Session, workload: Workload) -> Iterator[InstalledUnits]:
-        """Write both units, reload, start the socket; stop and remove them at the end."""
+        """Write the units, reload, start the sockets; stop and remove them at the end."""
         with clean_up(session, workload.name):
             texts = {
-                f"{workload.name}.socket": socket_text(workload),
+                **socket_texts(workload),
                 f"{workload.name}.service": self._service_text(session, workload),
             }
             installed = InstalledUnits(session, workload, texts)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from harness.contract import BytesProbe, HttpProbe
+from harness.contract import BytesProbe, ExecProbe, HttpProbe, Probe
 from harness.deadline import Deadline
-from harness.probes import curl, native, socat
+from harness.probes import curl, native, program, socat
+from harness.probes.program import Supplies
 from harness.probes.reply import Reply, Times, judge
 from harness.session.session import Session
 from harness.transports import Endpoint
 
-__all__ = ["Client", "Reply", "Times", "ask", "clients", "judge"]
+__all__ = ["Client", "Reply", "Supplies", "Times", "ask", "clients", "command", "judge"]
 
 
 class Client(StrEnum):
@@ -20,19 +21,45 @@ class Client(StrEnum):
     SOCAT = "socat"
     CURL = "curl"
     NATIVE = "native"
+    EXEC = "exec"
 
 
-def clients(promised: BytesProbe | HttpProbe) -> tuple[Client, ...]:
+def clients(promised: Probe) -> tuple[Client, ...]:
     """Return who can ask for what a contract promises, the client that users know first."""
-    return (Client.CURL,) if isinstance(promised, HttpProbe) else (Client.SOCAT, Client.NATIVE)
+    match promised:
+        case BytesProbe():
+            return (Client.SOCAT, Client.NATIVE)
+        case HttpProbe():
+            return (Client.CURL,)
+        case ExecProbe():
+            return (Client.EXEC,)
 
 
 def ask(
-    session: Session, endpoint: Endpoint, promised: BytesProbe | HttpProbe, client: Client, deadline: Deadline
+    session: Session,
+    endpoint: Endpoint,
+    promised: Probe,
+    client: Client,
+    deadline: Deadline,
+    supplies: Supplies | None = None,
 ) -> Reply:
     """Let `client` ask the endpoint what the contract says; the reply is not judged here."""
-    if isinstance(promised, HttpProbe):
-        return curl.ask(session, endpoint, promised.path, deadline)
-    sent = promised.send.encode()
-    talk = native.ask if client is Client.NATIVE else socat.ask
-    return talk(session, endpoint, sent, deadline)
+    match promised:
+        case BytesProbe():
+            talk = native.ask if client is Client.NATIVE else socat.ask
+            return talk(session, endpoint, promised.send.encode(), deadline)
+        case HttpProbe():
+            return curl.ask(session, endpoint, promised.path, deadline)
+        case ExecProbe():
+            return program.ask(session, endpoint, promised, supplies or Supplies(), deadline)
+
+
+def command(endpoint: Endpoint, promised: Probe, supplies: Supplies | None = None) -> tuple[str, ...]:
+    """Return the command line of the first client, as a person would type it in the session."""
+    match promised:
+        case BytesProbe():
+            return ("socat", "-", endpoint.socat)
+        case HttpProbe():
+            return ("curl", *endpoint.curl(promised.path))
+        case ExecProbe():
+            return program.command(endpoint, promised, supplies or Supplies())
