@@ -29,6 +29,9 @@ from harness.session.session import Session
 #: Environment variable that names another folder for the images.
 FOLDER_VARIABLE = "HARNESS_CACHE"
 
+#: What the name of a client's image ends in behind the contract's; no contract's name has a dot.
+CLIENT = ".client"
+
 #: Longest build, pull or copy of one image, in seconds.
 BUILD_LIMIT_S = 1200.0
 
@@ -106,16 +109,17 @@ class ImageStore:
         """Return the image of a contract, built at its first use; raise ImageError when it can't be."""
         if contract.image.reference:
             return self.existing(contract.name, contract.image.reference)
-        return self._built(contract.name, containerfile(contract, base), base)
+        return self.built(contract.name, containerfile(contract, base), base)
 
     def client(self, contract: Contract, client: ClientImage, base: Base) -> Image:
         """Return the image that a probe's client runs in, as `image` does."""
-        name = f"{contract.name}.client"
+        name = f"{contract.name}{CLIENT}"
         if client.reference:
             return self.existing(name, client.reference)
-        return self._built(name, containerfile(contract, base, client.containerfile), base)
+        return self.built(name, containerfile(contract, base, client.containerfile), base)
 
-    def _built(self, name: str, file: Path, base: Base) -> Image:
+    def built(self, name: str, file: Path, base: Base) -> Image:
+        """Return the image `name` of a Containerfile on `base`, built at its first use."""
         foundation = self.base(base)
         source = source_hash(file, foundation.id)
         if image := self.find(name, source):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from harness import bundle, options
+from harness.activation import Activation
 from harness.bases import Base
 from harness.capabilities import GUEST
-from harness.contract import Contract
+from harness.command import SYSTEM_PATH
+from harness.contract import Contract, ExecProbe
 from harness.errors import CapabilityMissing, HarnessError
 from harness.guest import inside
 from harness.guest.engine import Mode
@@ -34,6 +37,9 @@ MOST_WORKERS = 8
 
 #: The tests that run in a guest, where there may be any.
 _GUEST_TESTS = pytest.StashKey[GuestTests]()
+
+#: The contracts that deselected tests are about.
+_STRANGE = pytest.StashKey[dict[str, None]]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks and read the options."""
     config.addinivalue_line(
         "markers", "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them"
+    )
+    config.addinivalue_line("markers", "program(name): skip, or fail under --harness-strict, where it is not installed")
+    config.addinivalue_line(
+        "markers", "about(*contracts): deselect where one of these is not among the contracts given"
     )
     worker_input: dict[str, str] = getattr(config, "workerinput", {})
     told = worker_input.get("harness_base")
@@ -166,12 +176,52 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             f"No contract of {', '.join(runtime.contracts)} has a socket of the transports that were asked for: "
             f"{', '.join(runtime.options.transports)}."
         )
-    metafunc.parametrize("case", [pytest.param(case, id=case.id, marks=_marks(case)) for case in cases])
+    metafunc.parametrize(
+        "case",
+        [pytest.param(case, id=case.id, marks=_marks(case, runtime.activations[case.activation])) for case in cases],
+    )
 
 
-def _marks(case: Case) -> list[pytest.MarkDecorator]:
-    capability = ROWS[case.transport].capability
-    return [pytest.mark.requires(capability)] if capability else []
+def _marks(case: Case, activation: Activation) -> list[pytest.MarkDecorator]:
+    """Return what the case needs of the machine, and why it can't be, whatever the machine."""
+    marks = []
+    if capability := ROWS[case.transport].capability:
+        marks.append(pytest.mark.requires(capability))
+    promised = case.contract.probe(case.transport)
+    if isinstance(promised, ExecProbe) and promised.image is None:
+        marks.append(pytest.mark.program(promised.command[0]))
+    if refusal := activation.refusal([table.listener for table in case.contract.sockets]):
+        marks.append(pytest.mark.skip(reason=refusal))
+    return marks
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests that are about a contract which this run is not about."""
+    given = config.stash[RUNTIME].contracts
+    strange: dict[pytest.Item, list[str]] = {}
+    for item in items:
+        if missing := [name for mark in item.iter_markers("about") for name in mark.args if name not in given]:
+            strange[item] = missing
+    if strange:
+        config.stash[_STRANGE] = {name: None for names in strange.values() for name in names}
+        config.hook.pytest_deselected(items=list(strange))
+        items[:] = [item for item in items if item not in strange]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell xdist's controller, which collects nothing, what was deselected."""
+    output: dict[str, list[str]] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["harness_strange"] = list(session.config.stash.get(_STRANGE, None) or ())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear what an xdist worker has deselected; all collect the same."""
+    told = getattr(node, "workeroutput", {}).get("harness_strange", [])
+    if told:
+        node.config.stash[_STRANGE] = dict.fromkeys(told)
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
@@ -186,6 +236,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for name in mark.args:
             if not runtime.capabilities.has(name):
                 _do_without(runtime, name)
+    for mark in item.iter_markers("program"):
+        for name in mark.args:
+            if shutil.which(name, path=SYSTEM_PATH) is None:
+                _do_without_program(runtime, name)
 
 
 def _do_without(runtime: Runtime, name: str) -> None:
@@ -196,6 +250,15 @@ def _do_without(runtime: Runtime, name: str) -> None:
     if runtime.options.strict:
         pytest.fail(f"{error}{why}\nThe run is strict: a missing capability fails.", pytrace=False)
     pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
+
+
+def _do_without_program(runtime: Runtime, name: str) -> None:
+    """Skip the test, or fail it in a strict run, since a contract's client program is not installed."""
+    sentence = f"The client program '{name}' of the contract's probe is not installed."
+    remedy = "Install it, or give the probe an 'image' that has it."
+    if runtime.options.strict:
+        pytest.fail(f"{sentence}\nWay out: {remedy}\nThe run is strict: a missing program fails.", pytrace=False)
+    pytest.skip(f"{sentence} Remedy: {remedy}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -249,7 +312,11 @@ def _keep(runtime: Runtime, report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how to enter the sessions of tests that passed; those of failed ones are shown with the failure."""
+    """Say what was left out, and how to enter the sessions of tests that passed; failures show those of failed ones."""
+    if strange := terminalreporter.config.stash.get(_STRANGE, None):
+        terminalreporter.write_line(
+            f"harness: deselected tests about {', '.join(sorted(strange))}: not among the contracts of this run"
+        )
     for report in terminalreporter.getreports("passed"):
         for title, text in report.sections:
             if title == _KEPT:

@@ -91,6 +91,11 @@ class Runtime:
         contract = self.contracts[name]
         return {client: self.store.client(contract, client, self.base).reference for client in contract.clients}
 
+    def make_images(self, name: str) -> None:
+        """Make every image that tests of the contract `name` may need."""
+        self.image(name)
+        self.client_images(name)
+
     @property
     def live_session(self) -> Session | None:
         """The session of this process, if it has one by now."""
