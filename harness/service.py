@@ -77,15 +77,16 @@ class Service:
         reply = probes.ask(self.session, endpoint, promised, client, deadline, self.supplies)
         self.replies.append(reply)
         if wrong := probes.judge(reply, promised):
+            masked = self.supplies.masked
             raise ProbeFailed(
                 f"The service '{self.name}' ({self.activation}) failed its {kind} probe by {client} over {transport}: "
-                f"the reply {wrong}, after {reply.times.whole_s:.1f} s of {deadline.limit_s:g} s.",
+                f"the reply {masked(wrong)}, after {reply.times.whole_s:.1f} s of {deadline.limit_s:g} s.",
                 remedy="The same again, while the session lives, is the command below 'reproduce'; "
                 "'--harness-keep=on-failure' keeps the session.",
                 evidence={
                     "sent": repr(reply.sent)[1:] if reply.sent else f"a request to {endpoint}",
                     "reproduce": reply.reproducer,
-                    **self.activated.evidence(),
+                    **{title: masked(text) for title, text in self.activated.evidence().items()},
                 },
             )
         return reply

@@ -31,8 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
         unit.ACTIVATION._service_text = _text_of_a_unit_that_is_never_ready
 
 
-def _text_of_a_unit_that_is_never_ready(session: Session, workload: Workload) -> str:
-    return unit.service_text(session, workload).replace("--sdnotify=conmon", "--sdnotify=container")
+def _text_of_a_unit_that_is_never_ready(_session: Session, workload: Workload) -> str:
+    return unit.text(workload).replace("--sdnotify=conmon", "--sdnotify=container")
 
 
 @pytest.hookimpl(tryfirst=True)

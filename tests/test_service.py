@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.activation import activations
-from harness.contract import Contract, load
+from harness.contract import BytesProbe, Contract, load
 from harness.deadline import Deadline
 from harness.errors import Blame, CapabilityMissing, ProbeFailed, UnitFailed, WaitTimeout
 from harness.images import Image
@@ -121,9 +121,7 @@ def test_awake_before_its_first_client(opened: Open) -> None:
 
 
 def test_another_reply_than_promised(opened: Open) -> None:
-    contract = load(ECHO).model_copy(
-        update={"probes": (BytesProbe(kind="bytes", send="hello\n", expect="HELLO\n"),)}
-    )
+    contract = load(ECHO).model_copy(update={"probes": (BytesProbe(kind="bytes", send="hello\n", expect="HELLO\n"),)})
     with opened(ECHO, contract=contract, timeout_scale=2.0) as service, pytest.raises(ProbeFailed) as caught:
         service.ask_cold(UDP4, Client.NATIVE)
     sentence, evidence = caught.value.sentence, caught.value.evidence

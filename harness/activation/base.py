@@ -157,6 +157,10 @@ class Activation(abc.ABC):
         """Return why sockets can't be handed over in this way, whatever the machine can do, or ""."""
         return ""
 
+    def preview(self, workload: Workload) -> Mapping[str, str]:
+        """Return name -> text of what this would write or run, as far as that is known without a session."""
+        return {}
+
     @abc.abstractmethod
     def activate(self, session: Session, workload: Workload) -> contextlib.AbstractContextManager[Activated]:
         """Let systemd listen for `workload`, and take everything away again at the end of the context."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from harness.activation.base import Workload
 from harness.activation.units import UnitActivation, socket_units
 from harness.contract import Ready
@@ -14,27 +16,41 @@ _NOTIFY = {Ready.CONTAINER: ("--sdnotify=container",), Ready.EXEC: ("--sdnotify=
 def service_text(session: Session, workload: Workload) -> str:
     """Return the service unit that podman generates from a container, which it makes for that."""
     try:
-        session.run(["podman", "create", *create_options(workload), workload.image, *workload.command])
+        session.run(create(workload))
     except CommandError as error:
         error.blame = Blame.IMAGE
         raise
-    return session.run(["podman", "generate", "systemd", *generate_options(workload), workload.name]).text
+    return session.run(generate(workload)).text
 
 
-def create_options(workload: Workload) -> tuple[str, ...]:
-    """Return the options for `podman create`; podman generates `Type=notify` by conmon where nothing else is said."""
-    return workload.container if workload.ready is Ready.CONMON else (*workload.container, *_NOTIFY[workload.ready])
+def create(workload: Workload) -> tuple[str, ...]:
+    """Return how the container is made; podman generates `Type=notify` by conmon where nothing else is said."""
+    return (
+        "podman",
+        "create",
+        *workload.container,
+        *_NOTIFY.get(workload.ready, ()),
+        workload.image,
+        *workload.command,
+    )
 
 
-def generate_options(workload: Workload) -> tuple[str, ...]:
-    """Return the options for `podman generate systemd`.
+def generate(workload: Workload) -> tuple[str, ...]:
+    """Return how the service unit is made.
 
     A socket unit of the service's own name is known to systemd; one of another name says `Service=` itself, and the
     service says by podman's options that it needs it.
     """
     units = socket_units(workload)
     others = units if len(units) > 1 else {}
-    return ("--name", "--new", *(f"--{kind}={unit}" for unit in others for kind in ("requires", "after")))
+    needed = (f"--{kind}={unit}" for unit in others for kind in ("requires", "after"))
+    return ("podman", "generate", "systemd", "--name", "--new", *needed, workload.name)
 
 
-ACTIVATION = UnitActivation("generate", service_text)
+def preview(workload: Workload) -> dict[str, str]:
+    """Return the commands whose output is the service unit."""
+    lines = (shlex.join(create(workload)), f"{shlex.join(generate(workload))} > {workload.name}.service")
+    return {f"{workload.name}.service is made by": "".join(f"{line}\n" for line in lines)}
+
+
+ACTIVATION = UnitActivation("generate", service_text, preview)

@@ -51,6 +51,10 @@ def _names(part: Workload) -> tuple[str, ...]:
     return (f"--fdname={':'.join(listener.name or _UNNAMED for listener in part.listeners)}",)
 
 
+def _files(parts: Mapping[Directive, Workload]) -> Mapping[str, str]:
+    return {f"{part.name}.command": f"{shlex.join(command(kind, part))}\n" for kind, part in parts.items()}
+
+
 class Launched(Activated):
     """One launcher per kind of socket, each in a transient service of the session, so that systemd keeps its state."""
 
@@ -61,7 +65,7 @@ class Launched(Activated):
     @property
     def files(self) -> Mapping[str, str]:
         """Name of the transient service -> its command line."""
-        return {f"{part.name}.command": f"{shlex.join(command(kind, part))}\n" for kind, part in self._parts.items()}
+        return _files(self._parts)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -152,6 +156,10 @@ class LauncherActivation(Activation):
         """Return that the launcher has no options for what systemd.socket(5) can set."""
         wanted = dict.fromkeys(name for listener in listeners for name, _value in listener.options)
         return f"systemd-socket-activate(1) has no option for {', '.join(wanted)} of the contract" if wanted else ""
+
+    def preview(self, workload: Workload) -> Mapping[str, str]:
+        """Return the command lines of the launchers."""
+        return _files(split(workload))
 
     @contextlib.contextmanager
     def activate(self, session: Session, workload: Workload) -> Iterator[Launched]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from harness.activation.base import Workload, quote
 from harness.activation.units import UnitActivation, socket_units
 from harness.contract import Ready
-from harness.session.session import Session
 
 
-def service_text(_session: Session, workload: Workload) -> str:
+def text(workload: Workload) -> str:
     """Return a service unit that is ready when the contract's word for it has come, by default conmon's."""
     sockets = " ".join(socket_units(workload))
     command = " ".join(quote(argument) for argument in _command(workload))
@@ -35,4 +34,8 @@ def _command(workload: Workload) -> tuple[str, ...]:
     return workload.podman_run("--detach", "--cgroups=no-conmon", f"--sdnotify={workload.ready}")
 
 
-ACTIVATION = UnitActivation("unit", service_text)
+ACTIVATION = UnitActivation(
+    "unit",
+    lambda _session, workload: text(workload),
+    lambda workload: {f"{workload.name}.service": text(workload)},
+)

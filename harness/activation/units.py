@@ -114,9 +114,14 @@ class InstalledUnits(Activated):
 class UnitActivation(Activation):
     """What `generate` and `unit` share: all but the text of the service."""
 
-    def __init__(self, name: str, service_text: ServiceText) -> None:
+    def __init__(self, name: str, service_text: ServiceText, preview: Callable[[Workload], Mapping[str, str]]) -> None:
         self.name = name
         self._service_text = service_text
+        self._preview = preview
+
+    def preview(self, workload: Workload) -> Mapping[str, str]:
+        """Return the socket units, and the service or how it is made."""
+        return {**socket_texts(workload), **self._preview(workload)}
 
     @contextlib.contextmanager
     def activate(self, session: Session, workload: Workload) -> Iterator[InstalledUnits]:

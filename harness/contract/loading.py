@@ -47,6 +47,7 @@ _TABLES: dict[str, type[Table]] = {
     "budgets": BudgetsTable,
 }
 
+_IMAGE, _SOCKET = TypeAdapter(ImageTable), TypeAdapter(SocketTable)
 _PROBE: TypeAdapter[Probe] = TypeAdapter(Probe)
 
 
@@ -111,28 +112,21 @@ def _document(text: str) -> tuple[dict[str, Any], str]:
 def _together(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the mistakes that several keys make together, of those tables that are right by themselves."""
     entries = data.get("sockets")
-    sockets = _right(SocketTable, entries) if isinstance(entries, list) else None
+    found = [_one(_SOCKET, entry) for entry in entries] if isinstance(entries, list) else []
+    sockets = [table for table in found if table]
     if entries == []:
         yield "sockets", "at least one is needed"
     given = data.get("probe")
-    found = given if isinstance(given, list) else [given] if isinstance(given, dict) else None
-    probes = None
-    if found is not None:
-        single = isinstance(given, dict)
-        right = [(number, _one(_PROBE, entry)) for number, entry in enumerate(found)]
-        probes = [("probe" if single else f"probe[{number}]", probe) for number, probe in right if probe]
-    image = _one(TypeAdapter(ImageTable), data.get("image", {}))
-    yield from contradictions(sockets, probes, image)
+    asked = given if isinstance(given, list) else [given] if isinstance(given, dict) else []
+    right = [(number, _one(_PROBE, entry)) for number, entry in enumerate(asked)]
+    single = isinstance(given, dict)
+    probes = [("probe" if single else f"probe[{number}]", probe) for number, probe in right if probe]
+    yield from contradictions(sockets, probes, _one(_IMAGE, data.get("image", {})))
     # What a wrong table may be for nobody knows.
-    if sockets and entries and found and probes and len(sockets) == len(entries) and len(probes) == len(found):
+    if sockets and probes and len(sockets) == len(found) and len(probes) == len(asked):
         used = frozenset(transport for table in sockets if table.probed for transport in table.transports)
         if lacking := uncovered(used, [probe for _key, probe in probes]):
             yield "probe", f"none is for {', '.join(lacking)}"
-
-
-def _right(table: type[Table], entries: list[Any]) -> list[Any]:
-    adapter = TypeAdapter(table)
-    return [found for entry in entries if (found := _one(adapter, entry)) is not None]
 
 
 def _one(adapter: TypeAdapter[T], entry: object) -> T | None:

@@ -83,18 +83,17 @@ class Contract(Table):
 
 
 def contradictions(
-    sockets: Sequence[SocketTable] | None, probes: Sequence[tuple[str, Probe]] | None, image: ImageTable | None
+    sockets: Sequence[SocketTable], probes: Sequence[tuple[str, Probe]], image: ImageTable | None
 ) -> Iterator[tuple[str, str]]:
     """Yield (key, text) of the mistakes that tables make together which are right by themselves.
 
-    A part that is missing is None; of arrays the right tables are there, each probe with its key.
+    Of arrays the right tables are here, each probe with its key; `image` is None where it has mistakes.
     """
-    if sockets is not None:
-        yield from _among_sockets([table.listener for table in sockets])
-    if sockets and probes is not None:
+    yield from _among_sockets([table.listener for table in sockets])
+    if sockets:
         used = frozenset(transport for table in sockets if table.probed for transport in table.transports)
         yield from _among_probes(used, probes)
-    if probes is not None and image is not None:
+    if image is not None:
         known = {secret.name for secret in image.secrets}
         for key, probe in probes:
             for name in sorted(set(probe.secrets) - known) if isinstance(probe, ExecProbe) else ():

@@ -26,6 +26,15 @@ class Supplies:
     #: Name -> text of the secrets made for the test.
     secrets: Mapping[str, str] = field(default_factory=dict)
 
+    def masked(self, text: str) -> str:
+        """Return a text for people, with the contract's words in place of the secrets that somebody put into it.
+
+        `podman inspect` shows secrets that are variables, and an image may print what it was given.
+        """
+        for name, secret in self.secrets.items():
+            text = text.replace(secret, f"{{secret:{name}}}")
+        return text
+
 
 def command(endpoint: Endpoint, promised: ExecProbe, supplies: Supplies) -> tuple[str, ...]:
     """Return the client's command line, its placeholders filled in."""
