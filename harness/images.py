@@ -308,7 +308,7 @@ def source_hash(file: Path, base_id: str) -> str:
         if path.is_symlink():
             kind, content = "link", str(path.readlink()).encode()
         elif path.is_file():
-            kind, content = ("program" if os.access(path, os.X_OK) else "file"), path.read_bytes()
+            kind, content = ("program" if os.access(path, os.X_OK) else "file"), _content(path)
         elif path.is_dir():
             continue
         else:
@@ -319,6 +319,13 @@ def source_hash(file: Path, base_id: str) -> str:
         digest.update(f"{path.relative_to(file.parent)}\0{kind}\0".encode())
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"The file '{path}' among an image's sources can't be read: {error.strerror}.") from None
 
 
 def _copy_sources(folder: Path, session: Session, target: str) -> None:

@@ -222,4 +222,6 @@ def _sentence(kind: str, text: str, value: object) -> str:
     if kind == "missing":
         return "required key is missing"
     text = text.removeprefix("Value error, ")
+    # TOML's word for what JSON calls an object.
+    text = text.replace("should be an object", "should be a table")
     return text if kind == "value_error" else f"{text}, not {shortened(value)}"
