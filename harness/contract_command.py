@@ -35,6 +35,8 @@ reference = "localhost/{name}:latest"
 # environment = {{ VARIABLE = "text" }}
 # user = "nobody"
 # read_only = true
+# For a program that does not handle SIGTERM, which process 1 then never gets:
+# init = true
 
 # What systemd listens on and hands over, one table per socket: "tcp4", "tcp6", "udp4", "udp6", "unix" or "vsock".
 [[sockets]]

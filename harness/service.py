@@ -16,6 +16,12 @@ from harness.probes import Client, Reply, Supplies
 from harness.session.session import Session
 from harness.transports import Transport
 
+#: See pid_namespaces(7): process 1 gets only the signals that it has a handler for.
+_STOP_REMEDY = (
+    "As process 1 a program gets SIGTERM only if it handles it. Let it do so, or set 'init = true' below [image] in "
+    "the contract; if it needs the time, raise 'stop_s' below [limits]."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -61,12 +67,12 @@ class Service:
 
     def wait_awake(self, transport: Transport) -> None:
         """Wait until systemd calls the service active; raise UnitFailed as soon as it has failed."""
-        with _image_to_blame():
+        with _image_to_blame(""):
             self.activated.wait_awake(transport, self._deadline(self.contract.limits.cold_s))
 
     def rearm(self) -> None:
         """Stop the service, so that the next client is the first one again."""
-        with _image_to_blame():
+        with _image_to_blame(_STOP_REMEDY):
             self.activated.rearm(self._deadline(self.contract.limits.stop_s))
 
     def _ask(self, transport: Transport, client: Client | None, limit_s: float, kind: str) -> Reply:
@@ -96,12 +102,13 @@ class Service:
 
 
 @contextlib.contextmanager
-def _image_to_blame() -> Iterator[None]:
-    """Blame the image for what does not come within a limit of its own contract."""
+def _image_to_blame(remedy: str) -> Iterator[None]:
+    """Blame the image for what does not come within a limit of its own contract, and tell the way out."""
     try:
         yield
     except WaitTimeout as error:
         error.blame = Blame.IMAGE
+        error.remedy = remedy
         raise
 
 

@@ -130,7 +130,7 @@ RULES: dict[str, tuple[str, str, str]] = {
     "a port twice": (sockets("", TCP + "probed = false\n"), "sockets", "the same address stands twice"),
     "no probe at all": (HEAD + "probe = []\n" + TCP, "probe", "at least one is needed"),
     "one probe for no socket": (
-        GOOD + 'transports = ["unix"]\n', "probe.transports", "no socket that is probed has unix"
+        GOOD + 'transports = ["tcp4", "unix"]\n', "probe.transports", "no socket that is probed has unix"
     ),
     "unknown transport of a probe": (GOOD + 'transports = ["x25"]\n', "probe.transports[0]", "'vsock', not 'x25'"),
     "probe for nothing": (GOOD + "transports = []\n", "probe.transports", "at least 1 item"),

@@ -142,7 +142,7 @@ def test_no_page(opened: Open, tmp_path: Path) -> None:
         service.ask_cold(TCP4)
     assert "failed its cold probe by curl over tcp4: the reply never came (" in caught.value.sentence
     assert " instead of a page, after " in caught.value.sentence
-    assert caught.value.evidence["sent"].startswith("GET tcp4:127.0.0.1:")
+    assert caught.value.evidence["sent"].startswith("a request to tcp4:127.0.0.1:")
     assert "curl" in caught.value.evidence["reproduce"]
     assert "/a" in caught.value.evidence["reproduce"]
 

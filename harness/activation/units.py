@@ -100,8 +100,14 @@ class InstalledUnits(Activated):
             )
 
     def rearm(self, deadline: Deadline) -> None:
-        """Stop the service; its sockets go on listening."""
+        """Stop the service; its sockets go on listening.
+
+        A program that SIGTERM ends below an init has the status 143, after which systemd calls its unit failed. It was
+        stopped all the same, and the next client starts it.
+        """
         self.session.manager.stop(self.services[0], deadline)
+        if self.state(self.services[0])["Result"] == "exit-code":
+            self.session.manager.reset_failed()
 
     def remove(self) -> None:
         """Stop the units, the sockets first so that nothing wakes the service again, and remove their files."""
