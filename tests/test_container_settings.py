@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,12 +16,14 @@ import pytest
 from harness import bundle
 from harness.activation import activations
 from harness.contract import Contract, Ready, load
+from harness.contract.image import OptionsTable
 from harness.errors import WaitTimeout
 from harness.images import Image
 from harness.runtime import Runtime
 from harness.service import Service, open_service
 from harness.session.session import Session
 from harness.transports import Transport
+from tests.runs import run_pytest
 
 FOLDER = Path(__file__).resolve().parent / "settings"
 
@@ -139,3 +142,56 @@ def test_a_program_that_never_says_ready(opened: Open) -> None:
         service.ask_cold(Transport.TCP4)
         with pytest.raises(WaitTimeout, match=r"to be active.*'ActiveState': 'activating'"):
             service.wait_awake(Transport.TCP4)
+
+
+# -- what else podman takes -------------------------------------------------------------------------------------------
+
+MORE = {
+    "a network of its own": {"network": "private"},
+    "the session's network": {"network": "host"},
+    "the user's own id": {"options": {"userns": "keep-id"}, "user": None},
+    "the session's processes": {"options": {"pid": "host"}, "init": False},
+    "small things": {
+        "options": {
+            "cap-add": ["CAP_NET_RAW"], "group-add": ["1234"], "shm-size": "1m", "stop-signal": "SIGTERM",
+            "umask": "0027", "entrypoint": "/usr/bin/env", "security-opt": ["label=disable"],
+        }
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", MORE.values(), ids=MORE)
+def test_podman_takes_the_other_settings(opened: Open, changes: dict[str, Any]) -> None:
+    """The container starts with each of them, and answers."""
+    options = {"options": OptionsTable.model_validate_json(json.dumps(changes.get("options", {})))}
+    with opened("unit", contract(**changes | options)) as service:
+        service.ask_cold(Transport.TCP4)
+        service.wait_awake(Transport.TCP4)
+        service.ask_warm(Transport.UNIX)
+
+
+# -- negative controls ------------------------------------------------------------------------------------------------
+
+
+def test_a_suite_whose_contract_promises_other_replies(tmp_path: Path, built: Callable[[str], Image]) -> None:
+    """Each expectation of a probe is noticed by the suite of all images, in words for a stranger."""
+    built("tests/settings")
+    folder = tmp_path / "settings"
+    shutil.copytree(FOLDER, folder)
+    file = folder / "contract.toml"
+    text = file.read_text(encoding="utf-8")
+    text = text.replace("expect_pattern = '^", "expect_pattern = '^no").replace("False\\n$'", "True\\n$'")
+    file.write_text(text, encoding="utf-8")
+    given = ("--harness-activation=unit", f"--harness-contract={folder}", "suites/test_replies.py", "-kagain")
+    run = run_pytest(tmp_path, *given)
+
+    assert run.outcomes == {
+        "test_reply_again[settings-unit-tcp4]": "failed",
+        "test_reply_again[settings-unit-unix]": "failed",
+    }
+    assert 'by socat over tcp4: the reply was \'{"environment"' in run.texts["test_reply_again[settings-unit-tcp4]"]
+    assert "instead of what matches '^no" in run.texts["test_reply_again[settings-unit-tcp4]"]
+    other = run.texts["test_reply_again[settings-unit-unix]"]
+    assert 'by exec over unix: the reply was \'{"environment"' in other
+    assert "which does not match 'environment" in other
+    assert "  sent:\n    '{secret:token}'\n" in other
