@@ -146,9 +146,8 @@ def _understood(contract: Contract) -> Iterator[str]:
     budgets = {"cold": contract.budgets.cold_ms, "warm": contract.budgets.warm_ms}
     if told := ", ".join(f"{name} {budget:g} ms" for name, budget in budgets.items() if budget is not None):
         yield f"  budgets  {told}"
-    listeners = [table.listener for table in contract.sockets]
     for name, activation in activations().items():
-        yield f"  by       {name}: {activation.refusal(listeners) or 'all sockets'}"
+        yield f"  by       {name}: {activation.refusal(contract) or 'can be tested'}"
 
 
 def _sources(contract: Contract) -> Iterator[str]:
@@ -212,7 +211,7 @@ def _explained(contract: Contract, home: str) -> Iterator[str]:
     workload = prepared(contract, image, listeners, home)
     for name, activation in activations().items():
         yield f"\n## activation {name}"
-        if refusal := activation.refusal(listeners):
+        if refusal := activation.refusal(contract):
             yield f"skipped: {refusal}"
             continue
         for title, text in activation.preview(workload).items() or {"nothing is known before it runs": ""}.items():

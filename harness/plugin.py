@@ -190,7 +190,7 @@ def _marks(case: Case, activation: Activation) -> list[pytest.MarkDecorator]:
     promised = case.contract.probe(case.transport)
     if isinstance(promised, ExecProbe) and promised.image is None:
         marks.append(pytest.mark.program(promised.command[0]))
-    if refusal := activation.refusal([table.listener for table in case.contract.sockets]):
+    if refusal := activation.refusal(case.contract):
         marks.append(pytest.mark.skip(reason=refusal))
     return marks
 

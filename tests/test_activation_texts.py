@@ -9,10 +9,11 @@ import pytest
 from harness.activation import Activation, Workload, activations, generate, launcher, unit
 from harness.activation.base import quote
 from harness.activation.units import socket_texts, socket_units
-from harness.contract import Handover, Ready
+from harness.contract import Handover, Ready, load
 from harness.deadline import Deadline
 from harness.session.session import Session
 from harness.transports import Directive, Endpoint, Listener, Transport
+from tests.runs import REPOSITORY
 
 LISTENERS = (
     Listener((Transport.TCP4,), 3000),
@@ -158,13 +159,16 @@ def test_names_by_the_launcher() -> None:
     assert not any("fdname" in argument for argument in launcher.command(Directive.STREAM, WORKLOAD))
 
 
-def test_what_the_launcher_can_not_do() -> None:
+def test_what_an_activation_can_not_do() -> None:
     """It says so before anything is started, and names what."""
-    modest = replace(LISTENERS[4], options=(("SocketMode", "0600"),))
+    whole = load(REPOSITORY / "tests" / "settings")
+    late = whole.model_copy(update={"image": whole.image.model_copy(update={"ready": Ready.EXEC})})
+    echo = load(REPOSITORY / "containers" / "echo")
 
-    assert "no option for SocketMode" in launcher.ACTIVATION.refusal((LISTENERS[0], modest))
-    assert launcher.ACTIVATION.refusal(LISTENERS) == ""
-    assert unit.ACTIVATION.refusal((modest,)) == ""
+    assert "no option for Backlog, NoDelay, SocketMode" in launcher.ACTIVATION.refusal(whole)
+    assert "no Type=exec" in generate.ACTIVATION.refusal(late)
+    assert generate.ACTIVATION.refusal(whole) == unit.ACTIVATION.refusal(late) == ""
+    assert [way.refusal(echo) for way in activations().values()] == ["", "", ""]
 
 
 def test_the_service_unit_by_hand() -> None:

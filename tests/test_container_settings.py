@@ -122,8 +122,9 @@ def test_nothing_made_for_a_test_outlives_it(opened: Open, user_session: Session
 # -- readiness --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", ["unit", "generate"])
-@pytest.mark.parametrize("ready", [Ready.CONTAINER, Ready.EXEC])
+@pytest.mark.parametrize(
+    ("activation", "ready"), [("unit", Ready.CONTAINER), ("unit", Ready.EXEC), ("generate", Ready.CONTAINER)]
+)
 def test_another_says_that_it_is_ready(opened: Open, activation: str, ready: Ready) -> None:
     """The program's own READY=1, or nobody's."""
     with opened(activation, contract(ready=ready)) as service:
@@ -134,11 +135,12 @@ def test_another_says_that_it_is_ready(opened: Open, activation: str, ready: Rea
         service.ask_cold(Transport.TCP4)
 
 
-def test_a_program_that_never_says_ready(opened: Open) -> None:
+@pytest.mark.parametrize("activation", ["unit", "generate"])
+def test_a_program_that_never_says_ready(opened: Open, activation: str) -> None:
     """It answers, but systemd calls its service `activating`: the harness waits for no longer than its limit."""
     silent = contract(ready=Ready.CONTAINER, environment={"SILENT": "1"})
     limits = silent.limits.model_copy(update={"cold_s": 2.0})
-    with opened("unit", silent.model_copy(update={"limits": limits})) as service:
+    with opened(activation, silent.model_copy(update={"limits": limits})) as service:
         service.ask_cold(Transport.TCP4)
         with pytest.raises(WaitTimeout, match=r"to be active.*'ActiveState': 'activating'"):
             service.wait_awake(Transport.TCP4)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.contract import Handover, Ready
+from harness.contract import Contract, Handover, Ready
 from harness.deadline import Deadline, wait_until
 from harness.errors import SessionError, UnitFailed, WaitTimeout
 from harness.hints import hint
@@ -153,8 +153,8 @@ class Activation(abc.ABC):
 
     name: str
 
-    def refusal(self, listeners: Sequence[Listener]) -> str:
-        """Return why sockets can't be handed over in this way, whatever the machine can do, or ""."""
+    def refusal(self, contract: Contract) -> str:
+        """Return why a contract can't be kept in this way, whatever the machine can do, or ""."""
         return ""
 
     def preview(self, workload: Workload) -> Mapping[str, str]:

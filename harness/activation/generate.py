@@ -6,11 +6,11 @@ import shlex
 
 from harness.activation.base import Workload
 from harness.activation.units import UnitActivation, socket_units
-from harness.contract import Ready
+from harness.contract import Contract, Ready
 from harness.errors import Blame, CommandError
 from harness.session.session import Session
 
-_NOTIFY = {Ready.CONTAINER: ("--sdnotify=container",), Ready.EXEC: ("--sdnotify=ignore",)}
+_NOTIFY = {Ready.CONTAINER: ("--sdnotify=container",)}
 
 
 def service_text(session: Session, workload: Workload) -> str:
@@ -53,4 +53,9 @@ def preview(workload: Workload) -> dict[str, str]:
     return {f"{workload.name}.service is made by": "".join(f"{line}\n" for line in lines)}
 
 
-ACTIVATION = UnitActivation("generate", service_text, preview)
+def refusal(contract: Contract) -> str:
+    """Return that podman generates no other `Type=` than `notify`."""
+    return "podman-generate-systemd(1) writes no Type=exec" if contract.image.ready is Ready.EXEC else ""
+
+
+ACTIVATION = UnitActivation("generate", service_text, preview, refusal)

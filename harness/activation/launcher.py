@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
+from harness.contract import Contract
 from harness.deadline import Deadline, wait_until
 from harness.errors import UnitFailed
 from harness.session.bus import NoSuchUnit
 from harness.session.session import Session
-from harness.transports import Directive, Listener, Transport
+from harness.transports import Directive, Transport
 
 _PROGRAM = "/usr/bin/systemd-socket-activate"
 
@@ -152,9 +153,9 @@ class LauncherActivation(Activation):
 
     name = "launcher"
 
-    def refusal(self, listeners: Sequence[Listener]) -> str:
+    def refusal(self, contract: Contract) -> str:
         """Return that the launcher has no options for what systemd.socket(5) can set."""
-        wanted = dict.fromkeys(name for listener in listeners for name, _value in listener.options)
+        wanted = dict.fromkeys(name for table in contract.sockets for name, _value in table.options.settings)
         return f"systemd-socket-activate(1) has no option for {', '.join(wanted)} of the contract" if wanted else ""
 
     def preview(self, workload: Workload) -> Mapping[str, str]:

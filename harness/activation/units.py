@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
+from harness.contract import Contract
 from harness.deadline import Deadline, wait_until
 from harness.errors import UnitFailed
 from harness.session.session import Session
@@ -120,10 +121,21 @@ class InstalledUnits(Activated):
 class UnitActivation(Activation):
     """What `generate` and `unit` share: all but the text of the service."""
 
-    def __init__(self, name: str, service_text: ServiceText, preview: Callable[[Workload], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        service_text: ServiceText,
+        preview: Callable[[Workload], Mapping[str, str]],
+        refusal: Callable[[Contract], str] = lambda _contract: "",
+    ) -> None:
         self.name = name
         self._service_text = service_text
         self._preview = preview
+        self._refusal = refusal
+
+    def refusal(self, contract: Contract) -> str:
+        """Return what the service can't say, or ""."""
+        return self._refusal(contract)
 
     def preview(self, workload: Workload) -> Mapping[str, str]:
         """Return the socket units, and the service or how it is made."""
