@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness.activation import Activation
-from harness.contract import Contract
+from harness.contract import ClientImage, Contract
 from harness.deadline import Deadline
 from harness.errors import BaselineFailed, HarnessError
 from harness.images import Image
@@ -83,10 +83,11 @@ def prepared(
     activation: Activation,
     lacking: frozenset[Transport],
     timeout_scale: float = 1.0,
+    client_images: Mapping[ClientImage, str] | None = None,
 ) -> Iterator[dict[str, Service]]:
     """Install a service for each image at the same addresses; only the one whose turn it is listens there."""
     names = {f"{contract.name}-{role}": image for role, image in images.items()}
-    with open_services(session, contract, names, activation, lacking, timeout_scale) as services:
+    with open_services(session, contract, names, activation, lacking, timeout_scale, client_images) as services:
         yield {role: services[f"{contract.name}-{role}"] for role in images}
 
 

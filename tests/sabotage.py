@@ -10,7 +10,7 @@ from harness.activation import Workload, unit
 from harness.session.session import Session
 
 if TYPE_CHECKING:
-    from harness.plugin import Case
+    from harness.cases import Case
     from harness.service import Service
 
 #: A client nobody expects comes before the test's own.
@@ -31,8 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
         unit.ACTIVATION._service_text = _text_of_a_unit_that_is_never_ready
 
 
-def _text_of_a_unit_that_is_never_ready(session: Session, workload: Workload) -> str:
-    return unit.service_text(session, workload).replace("--sdnotify=conmon", "--sdnotify=container")
+def _text_of_a_unit_that_is_never_ready(_session: Session, workload: Workload) -> str:
+    return unit.text(workload).replace("--sdnotify=conmon", "--sdnotify=container")
 
 
 @pytest.hookimpl(tryfirst=True)

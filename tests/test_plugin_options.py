@@ -9,8 +9,8 @@ import pytest
 
 from harness.activation import activations
 from harness.bases import Base
+from harness.cases import RUNTIME
 from harness.options import Keep, Options
-from harness.plugin import RUNTIME
 from harness.transports import Transport
 from tests.contracts import GOOD
 
