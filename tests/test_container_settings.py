@@ -17,7 +17,7 @@ from harness import bundle
 from harness.activation import activations
 from harness.contract import Contract, Ready, load
 from harness.contract.image import OptionsTable
-from harness.errors import WaitTimeout
+from harness.errors import ProbeFailed, WaitTimeout
 from harness.images import Image
 from harness.runtime import Runtime
 from harness.service import Service, open_service
@@ -144,6 +144,31 @@ def test_a_program_that_never_says_ready(opened: Open, activation: str) -> None:
         service.ask_cold(Transport.TCP4)
         with pytest.raises(WaitTimeout, match=r"to be active.*'ActiveState': 'activating'"):
             service.wait_awake(Transport.TCP4)
+
+
+@pytest.mark.parametrize("activation", ["unit", "generate", "launcher"])
+def test_a_program_without_a_handler_stops_below_an_init(opened: Open, activation: str) -> None:
+    """It ends by SIGTERM, with the status 143; the next client wakes it again."""
+    with opened(activation, without_options(contract(environment={"DEAF": "1"}))) as service:
+        service.ask_cold(Transport.TCP4)
+        service.wait_awake(Transport.TCP4)
+        service.rearm()
+        assert not service.awake(Transport.TCP4)
+        service.ask_cold(Transport.TCP4)
+
+
+def test_a_client_in_an_image_that_does_not_end(opened: Open, user_session: Session) -> None:
+    """Its container is gone with it, after the limit."""
+    whole = contract()
+    probe = whole.probe(Transport.UNIX).model_copy(update={"command": ("/usr/bin/sleep", "600")})
+    limits = whole.limits.model_copy(update={"warm_s": 1.0})
+    with opened("unit", whole.model_copy(update={"probes": (whole.probes[0], probe), "limits": limits})) as service:
+        service.ask_cold(Transport.TCP4)
+        service.wait_awake(Transport.TCP4)
+        with pytest.raises(ProbeFailed, match=r"the reply never came: .* did not end within"):
+            service.ask_warm(Transport.UNIX)
+        names = user_session.run(["podman", "ps", "--all", "--format", "{{.Names}}"]).text.split()
+    assert names == ["settings"]
 
 
 # -- what else podman takes -------------------------------------------------------------------------------------------

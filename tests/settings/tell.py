@@ -78,7 +78,8 @@ def ready() -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    if not os.environ.get("DEAF"):
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     count = int(os.environ.get("LISTEN_FDS", "0"))
     listeners = [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(count)]
     told = json.dumps(facts(starts(), listeners)).encode() + b"\n"
