@@ -1,4 +1,4 @@
-"""The pytest plugin: options, the header, what a run and its workers share. Cases and failures are plugins beside it."""
+"""The pytest plugin: options, the header, what a run and its workers share; it brings those for cases and failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import options
+from harness import cases, failures, options
 from harness.bases import Base
 from harness.capabilities import GUEST
 from harness.cases import RUNTIME, measures
@@ -23,7 +23,7 @@ from harness.quiet import Quiet, owned
 from harness.recorder import Recorder
 from harness.runtime import Runtime
 
-pytest_plugins = ("harness.cases", "harness.failures", "harness.fixtures")
+pytest_plugins = ("harness.fixtures",)
 
 #: More workers than this are slower, since each activation keeps two cores busy for a moment.
 MOST_WORKERS = 8
@@ -46,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     told = worker_input.get("harness_base")
     runtime = Runtime(options.read(config), _progress(config), Base(told) if told else None, inside.store())
     config.stash[RUNTIME] = runtime
+    for part in (cases, failures):
+        config.pluginmanager.register(part, part.__name__)
     _configure_guest(config, runtime, worker_input)
     _configure_record(config, runtime, worker_input)
 
