@@ -128,7 +128,6 @@ Service={NAME}.service
         unit_file(user_session, f"{NAME}-admin.socket", admin_socket),
     ):
         yield activated
-        user_session.manager.stop(f"{NAME}.service", Deadline.after(STEP_S))
 
 
 @pytest.mark.claim("A service can have sockets of several socket units, and tells them apart by their names.")

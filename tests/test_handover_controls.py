@@ -201,8 +201,8 @@ CONTROLS = {
     "the container has a network": Control(
         f"{ISOLATION}::test_no_interface_but_lo",
         ("the container's interfaces",),
-        rewrites={" --network=none": " --network=slirp4netns"},
-        requires=("slirp4netns", "ipv6_loopback"),
+        rewrites={" --network=none": " --network=private"},
+        requires=("ipv6_loopback",),
     ),
     "the container with a network of its own answers wrongly": Control(
         f"{ISOLATION}::test_no_interface_but_lo", ("the reply over tcp4",), image="shouts", requires=("ipv6_loopback",)
@@ -226,7 +226,6 @@ CONTROLS = {
         f"{ISOLATION}::test_a_published_port_hides_the_client",
         (r"the container sees the client's own address 127\.0\.0\.1 through a published port",),
         rewrites={" --network=slirp4netns": " --network=host"},
-        requires=("slirp4netns",),
     ),
     "IP sockets are not forbidden": Control(
         f"{ISOLATION}::test_restricted_address_families[plain]",
@@ -282,6 +281,8 @@ def test_red_for_its_own_reason(
         arguments += [f"--harness-contract={BROKEN}/{control.image}", f"--harness-image=handover={image.reference}"]
     run = run_pytest(tmp_path_factory.mktemp("run"), control.test, "-p", "tests.rewrite", *arguments)
     name = control.test.partition("::")[2]
+    if run.outcomes == {name: "skipped"}:
+        pytest.skip(run.texts[name])
     assert (run.status, run.outcomes) == (1, {name: "failed"}), run.output
     assert_has(run.texts[name], control.words)
 
