@@ -85,7 +85,7 @@ TABLE: tuple[Row, ...] = (
         kernel_probes.storage_overlay,
     ),
     Row("crun", "containers: the runtime", _SETUP, probes.program("crun")),
-    Row("runc", "containers: the other runtime", _package("runc"), probes.program("runc")),
+    Row("runc", "containers: the other runtime", _SETUP, probes.program("runc")),
     Row("conmon", "containers", _SETUP, probes.program("conmon", "/usr/libexec/podman/conmon")),
     Row(
         "catatonit",
