@@ -166,7 +166,7 @@ def api(user_session: Session, host: Host, harness_runtime: Runtime) -> Iterator
             host.run("systemctl --user stop podman.socket podman.service")
             host.run(f"podman rm --force --ignore --time 0 {NAME}")
             # systemd leaves the socket's file, see RemoveOnStop= of systemd.socket(5).
-            host.run("rm -rf ~/project $XDG_RUNTIME_DIR/podman/podman.sock")
+            host.run("rm -rf ~/project $XDG_RUNTIME_DIR/podman")
             host.run("systemctl --user reset-failed")
 
 
