@@ -17,6 +17,7 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from harness import command
@@ -40,6 +41,9 @@ SUBIDS_NEEDED = 65536
 _PYTHON = (3, 11)
 
 _VERSION = re.compile(r"(?<![\w.])v?(\d+(?:\.\d+)*(?:[-~^][\w.~^+-]*)?)")
+
+#: Factor for the time limit of docker-compose's start.
+_DOCKER_COMPOSE_PATIENCE = 4.0
 
 #: docker-compose as the plugin of a `docker` that need not be there: it is the whole program, and runs by itself.
 DOCKER_COMPOSE_PLUGINS = tuple(
@@ -93,8 +97,10 @@ def program(*names: str, flag: str = "--version") -> Probe:
 
 def docker_compose(machine: Machine) -> Found:
     """Find docker-compose, the plugin before the program: the latter may be a shim that calls `docker compose`."""
-    plugin = program(*DOCKER_COMPOSE_PLUGINS)(machine)
-    return plugin if plugin.present else program("docker-compose")(machine)
+    # Version 1 is a large Python program: on a busy machine its start alone took more than 5 s.
+    patient = replace(machine, patience=_DOCKER_COMPOSE_PATIENCE * machine.patience)
+    plugin = program(*DOCKER_COMPOSE_PLUGINS)(patient)
+    return plugin if plugin.present else program("docker-compose")(patient)
 
 
 def docker_sdk(_machine: Machine) -> Found:

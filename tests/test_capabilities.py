@@ -214,6 +214,19 @@ def test_docker_compose_is_the_plugin_before_what_calls_it(tmp_path: Path) -> No
     assert (found.present, found.version, found.detail) == (True, "2.39.4", f"{tmp_path}{plugin}")
 
 
+def test_docker_compose_may_start_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    def run(argv: Sequence[str], timeout_s: float, **_options: object) -> Completed:
+        limits.append(timeout_s)
+        return Completed(tuple(argv), 0, b"docker-compose version 1.29.2", b"", 0.0)
+
+    monkeypatch.setattr(probes, "PROGRAM_LIMIT_S", 5.0)
+    script(tmp_path, "/usr/bin/docker-compose", "")
+    assert probes.docker_compose(Machine(root=tmp_path, run=run, patience=2.0)).present
+    assert limits == [40.0]
+
+
 def test_docker_sdk_is_a_package_of_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", {"docker": "7.2.0"}.__getitem__)
     found = probes.docker_sdk(Machine())
