@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import socket
@@ -160,6 +161,8 @@ def test_header_names_what_is_missing(tmp_path: Path) -> None:
         ("pasta 0.0~git20250503.587980c-2\nCopyright 2020", "0.0~git20250503.587980c-2"),
         ("pasta 0^20250217.ga1e48a0-2.fc42.x86_64-pasta", "0^20250217.ga1e48a0-2.fc42.x86_64-pasta"),
         ("curl 7.88.1 (x86_64-pc-linux-gnu) libcurl/7.88.1", "7.88.1"),
+        ("docker-compose version 1.29.2, build unknown", "1.29.2"),
+        ("Docker Compose version v2.39.4", "2.39.4"),
         ("x86_64 only", ""),
         ("", ""),
     ],
@@ -197,6 +200,45 @@ def test_a_program_that_hangs_is_missing(tmp_path: Path, monkeypatch: pytest.Mon
 def test_conmon_may_be_in_podmans_own_folder(tmp_path: Path) -> None:
     script(tmp_path, "/usr/libexec/podman/conmon", "echo conmon version 2.1.12")
     assert Capabilities(Machine(root=tmp_path)).get("conmon").version == "2.1.12"
+
+
+def test_docker_compose_is_the_plugin_before_what_calls_it(tmp_path: Path) -> None:
+    missing = probes.docker_compose(Machine(root=tmp_path))
+    assert (missing.present, missing.detail) == (False, "there is no program 'docker-compose'")
+    script(tmp_path, "/usr/bin/docker-compose", "echo docker-compose version 1.29.2, build unknown")
+    assert probes.docker_compose(Machine(root=tmp_path)).version == "1.29.2"
+    plugin = "/usr/libexec/docker/cli-plugins/docker-compose"
+    script(tmp_path, plugin, "echo Docker Compose version 2.39.4")
+    script(tmp_path, "/usr/bin/docker-compose", "exec docker compose")
+    found = probes.docker_compose(Machine(root=tmp_path))
+    assert (found.present, found.version, found.detail) == (True, "2.39.4", f"{tmp_path}{plugin}")
+
+
+def test_docker_compose_may_start_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    def run(argv: Sequence[str], timeout_s: float, **_options: object) -> Completed:
+        limits.append(timeout_s)
+        return Completed(tuple(argv), 0, b"docker-compose version 1.29.2", b"", 0.0)
+
+    monkeypatch.setattr(probes, "PROGRAM_LIMIT_S", 5.0)
+    script(tmp_path, "/usr/bin/docker-compose", "")
+    assert probes.docker_compose(Machine(root=tmp_path, run=run, patience=2.0)).present
+    assert limits == [40.0]
+
+
+def test_docker_sdk_is_a_package_of_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", {"docker": "7.2.0"}.__getitem__)
+    found = probes.docker_sdk(Machine())
+    assert (found.present, found.version) == (True, "7.2.0")
+
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    found = probes.docker_sdk(Machine())
+    assert not found.present
+    assert found.detail.endswith("has no package 'docker'")
 
 
 def test_dbus_needs_its_user_unit(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,42 @@ def test_a_broken_list_does_not_stop_the_installation(debian: Place) -> None:
     debian.script("apt-get", f'case "$*" in *update*) echo called >>{debian.record}; exit 100;; esac\n{text}')
     assert "socat" in debian.installer().ensure()
     assert debian.calls()[0] == "called"
+
+
+# --- what is only for one capability ----------------------------------------------------------------------------------
+
+
+def lacking(place: Place, *capabilities: str) -> Installer:
+    """Return the installer that sees this place only, on a machine without these capabilities."""
+    return replace(place.installer(), has=lambda name: name not in capabilities)
+
+
+def test_docker_compose_may_be_a_plugin(fedora: Place) -> None:
+    docker_compose = wanted("docker-compose")
+    fedora.have(*(row for row in WANTED if row != docker_compose))
+    assert lacking(fedora, "docker_compose").missing() == (docker_compose,)
+    plugin = fedora.root / "usr/libexec/docker/cli-plugins/docker-compose"
+    plugin.parent.mkdir(parents=True)
+    plugin.touch()
+    assert lacking(fedora, "docker_compose").missing() == ()
+
+
+def test_what_is_only_for_one_capability_is_not_needed(fedora: Place) -> None:
+    fedora.manager("dnf", installs=False, status=1)
+    fedora.have(*(row for row in WANTED if not row.only_for))
+    told: list[str] = []
+    assert lacking(fedora, "docker_compose").ensure(told.append) == ()
+    assert told[-1].startswith("The package manager 'dnf' did not install 'docker-compose'. See what it says")
+    assert told[-1].endswith("Until then tests that need docker_compose are skipped.")
+
+
+def test_one_that_can_not_be_had_does_not_stop_another(debian: Place) -> None:
+    rows = tuple(Wanted((name,), {"apt-get": name}, only_for=name) for name in ("never-was", "socat"))
+    text = (debian.bin / "apt-get").read_text(encoding="utf-8")
+    debian.script("apt-get", f'case "$*" in *never-was*) exit 100;; esac\n{text}')
+    told: list[str] = []
+    assert replace(lacking(debian, "never-was", "socat"), wanted=rows).ensure(told.append) == ("socat",)
+    assert "need never-was are skipped" in "".join(told)
 
 
 # --- without root -----------------------------------------------------------------------------------------------------
