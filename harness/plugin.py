@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them"
     )
+    config.addinivalue_line("markers", "claim(sentence): the claim of the tutorial that the test proves")
     worker_input: dict[str, str] = getattr(config, "workerinput", {})
     told = worker_input.get("harness_base")
     runtime = Runtime(options.read(config), _progress(config), Base(told) if told else None, inside.store())
@@ -227,13 +228,13 @@ def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
 
 def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport) -> None:
     arguments: dict[str, object] = getattr(item, "funcargs", {})
-    service = arguments.get("service")
+    service = next((value for value in arguments.values() if isinstance(value, Service)), None)
     session = runtime.live_session
     if session is None:
         return
     folder = bundle.folder_for(runtime.options.artifacts, item.nodeid)
     try:
-        names = bundle.write(folder, session, service if isinstance(service, Service) else None)
+        names = bundle.write(folder, session, service)
     except OSError as error:
         report.sections.append(("harness bundle", f"None could be written to '{folder}': {error.strerror}."))
         return
