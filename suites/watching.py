@@ -65,6 +65,17 @@ def wait_for_another_run(service: Service, before: str) -> None:
         )
 
 
+def wait_for_the_end(service: Service) -> None:
+    """Wait until the service is inactive or failed, whichever it is to be."""
+    with _shown(service):
+        wait_until(
+            lambda: service.activated.state(f"{service.name}.service")["ActiveState"],
+            lambda state: state in ("inactive", "failed"),
+            limit(service),
+            f"the end of '{service.name}.service'",
+        )
+
+
 def complaint(service: Service, transport: Transport, limit_s: float = LIMIT_S) -> str:
     """Be a client, and return what it complains about: a reset, a refusal, silence; empty when it was answered."""
     endpoint = service.activated.workload.endpoints[transport]
