@@ -35,7 +35,7 @@ def test_the_next_client_starts_a_killed_service(echo: Service, host: Host, what
     first = run_of(echo)
     host.check_output(KILLS[what])
     assert wait_for(echo, "echo.service", ActiveState="failed")["Result"] == RESULTS[what]
-    assert run_of(echo).containers == ()
+    assert run_of(echo).containers == (), "the service ended, but its container runs"
     assert wait_for(echo, "echo.socket", SubState="listening")["Result"] == "success"
 
     echo.ask(TCP4)
@@ -58,7 +58,7 @@ def test_restart_needs_no_client(echo: Service, host: Host, drop_in: DropIn, wha
     assert second.containers != first.containers
 
     echo.ask(TCP4)
-    assert run_of(echo) == second
+    assert run_of(echo) == second, "the client met another run than the one that was started without it"
 
 
 def test_podman_restart_ends_the_run(echo: Service, host: Host) -> None:
@@ -86,7 +86,8 @@ def test_a_unix_socket_that_was_unlinked(echo: Service, host: Host) -> None:
     """Its clients find no file, while systemd listens to what has no name any more; a restart of the socket repairs."""
     (listener,) = [item for item in echo.activated.workload.listeners if item.path]
     host.check_output(f"rm {listener.path}")
-    assert complaint(echo, UNIX) == "No such file or directory"
+    seen = complaint(echo, UNIX)
+    assert seen == "No such file or directory", f"the socket's file is gone, but its client {seen or 'was answered'}"
     assert wait_for(echo, "echo.socket", ActiveState="active")["SubState"] == "listening"
     echo.ask_cold(TCP4)
 

@@ -38,7 +38,7 @@ def test_the_next_run_has_the_new_image(echo: Service, host: Host) -> None:
     host.check_output(f"podman build --quiet --pull=never --tag {TAG} ~/replaced")
     host.check_output("rm -r ~/replaced")
     new = host.check_output(f"podman image inspect --format '{{{{.Id}}}}' {TAG}")
-    assert new != old
+    assert new != old, "the tag is still that of the same image"
     echo.ask_warm(Transport.TCP4)
     assert host.check_output("podman inspect --format '{{.Image}}' echo") == old
 

@@ -16,6 +16,9 @@ TCP4, UDP4, UNIX = Transport.TCP4, Transport.UDP4, Transport.UNIX
 #: send(2) and shutdown(2) meets the reset.
 RESET = ("Connection reset by peer", "Broken pipe", "Transport endpoint is not connected")
 
+#: What the next client complains about.
+REFUSED = "Connection refused"
+
 #: How long a client of a datagram socket listens to a service that has ended for good, in seconds.
 SILENCE_S = 0.5
 
@@ -50,17 +53,17 @@ def test_the_start_limit_resets_a_stream_client(
 ) -> None:
     """The first client waits through five starts, then its connection is reset; the next ones are refused."""
     drop_in("echo.service", LONG_INTERVAL)
-    assert complaint(echo, transport) in RESET
+    assert_reset(echo, transport)
     assert wait_for(echo, "echo.service", ActiveState="failed")["Result"] == result
     assert wait_for(echo, "echo.socket", ActiveState="failed")["Result"] == "service-start-limit-hit"
-    assert [complaint(echo, other) for other in (TCP4, UDP4, UNIX)] == ["Connection refused"] * 3
+    assert_refused(echo, TCP4, UDP4, UNIX)
 
 
 @that_fails
 def test_restart_runs_into_the_start_limit(echo: Service, drop_in: DropIn) -> None:
     """With Restart=always a container that crashes on start ends in the same way: limit, reset, failed socket."""
     drop_in("echo.service", f"{LONG_INTERVAL}[Service]\nRestart=always\n")
-    assert complaint(echo, TCP4) in RESET
+    assert_reset(echo, TCP4)
     assert wait_for(echo, "echo.service", ActiveState="failed")["NRestarts"] == "5"
     assert wait_for(echo, "echo.socket", ActiveState="failed")["Result"] == "service-start-limit-hit"
 
@@ -68,12 +71,12 @@ def test_restart_runs_into_the_start_limit(echo: Service, drop_in: DropIn) -> No
 def test_recovery_needs_reset_failed(echo: Service, host: Host, drop_in: DropIn) -> None:
     """The cause is gone, but a new start of the socket is not enough: the limit is still hit until `reset-failed`."""
     drop_in("echo.service", f"{LONG_INTERVAL}[Service]\nExecStartPre=/usr/bin/test -e %t/repaired\n")
-    assert complaint(echo, TCP4) in RESET
+    assert_reset(echo, TCP4)
     wait_for(echo, "echo.socket", ActiveState="failed")
     host.check_output("touch $XDG_RUNTIME_DIR/repaired")
 
     host.check_output("systemctl --user start echo.socket")
-    assert complaint(echo, TCP4) in RESET
+    assert_reset(echo, TCP4)
     wait_for(echo, "echo.socket", ActiveState="failed")
 
     host.check_output("systemctl --user reset-failed echo.service echo.socket")
@@ -89,16 +92,16 @@ def test_recovery_needs_reset_failed(echo: Service, host: Host, drop_in: DropIn)
 def test_the_trigger_limit_resets_a_stream_client(echo: Service, drop_in: DropIn, transport: Transport) -> None:
     """The service was never started, so it is inactive; the socket has failed, and refuses the next clients."""
     drop_in("echo.service", IMPOSSIBLE)
-    assert complaint(echo, transport) in RESET
+    assert_reset(echo, transport)
     assert wait_for(echo, "echo.socket", ActiveState="failed")["Result"] == "trigger-limit-hit"
     assert wait_for(echo, "echo.service", ActiveState="inactive")["Result"] == "success"
-    assert [complaint(echo, other) for other in (TCP4, UDP4, UNIX)] == ["Connection refused"] * 3
+    assert_refused(echo, TCP4, UDP4, UNIX)
 
 
 def test_recovery_from_the_trigger_limit(echo: Service, host: Host, drop_in: DropIn) -> None:
     """With the cause gone, `reset-failed` and a start of the socket are enough."""
     drop_in("echo.service", IMPOSSIBLE)
-    assert complaint(echo, TCP4) in RESET
+    assert_reset(echo, TCP4)
     wait_for(echo, "echo.socket", ActiveState="failed")
 
     drop_in("echo.service", "")
@@ -129,4 +132,20 @@ def test_the_limits_are_silent_to_a_datagram_client(echo: Service, drop_in: Drop
         client.settimeout(SILENCE_S)
         with pytest.raises(TimeoutError):
             client.recv(100)
-    assert complaint(echo, UDP4) == "Connection refused"
+    assert_refused(echo, UDP4)
+
+
+# -- what clients see -------------------------------------------------------------------------------------------------
+
+
+def assert_reset(echo: Service, transport: Transport) -> None:
+    """Be the client that waits while the limit is reached."""
+    seen = complaint(echo, transport)
+    assert seen in RESET, f"the client over {transport} was to be reset, but: {seen or 'it was answered'}"
+
+
+def assert_refused(echo: Service, *transports: Transport) -> None:
+    """Be the next client of a socket that has failed."""
+    for transport in transports:
+        seen = complaint(echo, transport)
+        assert seen == REFUSED, f"the client over {transport} was to be refused, but: {seen or 'it was answered'}"

@@ -74,7 +74,8 @@ def test_thousands_of_requests(
         limit(echo, 5),
         f"the container to have {before[0].descriptors} open descriptors again, as before {MANY} requests",
     )
-    assert of_the_clients().descriptors <= before[1].descriptors
+    now, once = of_the_clients().descriptors, before[1].descriptors
+    assert now <= once, f"the clients have {now} open descriptors, and had {once} before {MANY} requests"
     for who, first, second in zip(("container", "clients"), *halves, strict=True):
         grown = second.resident_kb - first.resident_kb
         assert grown < GROWTH_KB, f"the {who} grew by {grown} kB over the last {MANY // 2} requests"
