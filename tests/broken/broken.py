@@ -59,7 +59,7 @@ def serve(listener: socket.socket, mode: str, left: list[object]) -> None:
     if not drops:
         connection.sendall(reply_to(data, listener, mode))
     if mode == "leaks" and len(left) % LEAKING_EVERY == 0:
-        os.dup(connection.fileno())
+        os.dup(listener.fileno())
     if mode == "never-closes":
         left.append(connection)
     else:
