@@ -8,7 +8,7 @@ from testinfra.host import Host
 from harness.service import Service
 from harness.transports import Transport
 from suites.conftest import DropIn
-from suites.watching import complaint, run_of, wait_for, wait_for_another_run, wait_for_the_end
+from suites.watching import LIMIT_S, complaint, run_of, wait_for, wait_for_another_run, wait_for_the_end
 
 TCP4, UNIX = Transport.TCP4, Transport.UNIX
 
@@ -40,6 +40,21 @@ def test_the_next_client_starts_a_killed_service(echo: Service, host: Host, what
 
     echo.ask(TCP4)
     wait_for_another_run(echo, first.invocation)
+
+
+def test_a_killed_container_takes_its_client_with_it(echo: Service, host: Host) -> None:
+    """The client that is being served loses its connection: it was the program's, and no longer systemd's."""
+    endpoint = echo.activated.workload.endpoints[TCP4]
+    echo.ask_cold(TCP4)
+    echo.wait_awake(TCP4)
+    with echo.session.socket(endpoint.row.family, endpoint.row.kind) as client:
+        client.settimeout(LIMIT_S)
+        client.connect(endpoint.native)
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello", "the client is accepted"
+        host.check_output(KILLS["container"])
+        assert client.recv(100) == b"", "the connection outlived the process that had it"
+    echo.ask(TCP4)
 
 
 @pytest.mark.claim("Depending on Restart=, a service whose container ended is started again.")

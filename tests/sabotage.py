@@ -50,6 +50,7 @@ TEXTS = {
 COMMANDS = {
     "reload-restarts": ("daemon-reload", "restart echo.service"),
     "no-podman-restart": ("podman restart", "echo"),
+    "no-kill": ("podman kill", "echo"),
     "no-unlinking": ("rm /", "ls /"),
     "no-socket-restart": ("restart echo.socket", "is-active echo.socket"),
     "no-reset": ("systemctl --user reset-failed", "systemctl --user is-failed"),

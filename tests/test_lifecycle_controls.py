@@ -213,6 +213,10 @@ CONTROLS = {
         sabotage="no-podman-restart",
         timeout_scale=0.1,
     ),
+    "is not killed": Control(
+        {f"{FAILURES}a_killed_container_takes_its_client_with_it": (r"TimeoutError: timed out$",)},
+        sabotage="no-kill",
+    ),
     "has its socket's file": Control(
         {f"{FAILURES}a_unix_socket_that_was_unlinked": (r"the socket's file is gone, but its client was answered$",)},
         sabotage="no-unlinking",

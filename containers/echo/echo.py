@@ -103,25 +103,39 @@ def serve(listeners, terminated, idle_s):
             key.data()
 
 
+def seconds(argument):
+    """Return the number behind the option, which is finite and above 0; end the program where there is none."""
+    if not argument.startswith(IDLE_OPTION):
+        fail(2, f"unknown argument '{argument}'; there is only {IDLE_OPTION}SECONDS")
+    try:
+        number = float(argument.removeprefix(IDLE_OPTION))
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        fail(2, f"'{argument}' is not a number of seconds above 0")
+    return number
+
+
+def fail(status, text):
+    """Say what is wrong and end the program."""
+    print(f"echo: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
 def main():
     idle_s = None
     for argument in sys.argv[1:]:
-        if not argument.startswith(IDLE_OPTION):
-            print(f"echo: unknown argument '{argument}'; there is only {IDLE_OPTION}SECONDS", file=sys.stderr)
-            return 2
-        idle_s = float(argument.removeprefix(IDLE_OPTION))
+        idle_s = seconds(argument)
     listeners = inherited_sockets()
     if not listeners:
-        print("echo: no sockets were passed to this process (LISTEN_PID, LISTEN_FDS)", file=sys.stderr)
-        return 1
+        fail(1, "no sockets were passed to this process (LISTEN_PID, LISTEN_FDS)")
     # Process 1 has no default action for a signal; this one becomes something to read.
     terminated, signalled = socket.socketpair()
     signalled.setblocking(False)
     signal.set_wakeup_fd(signalled.fileno())
     signal.signal(signal.SIGTERM, lambda *_: None)
     serve(listeners, terminated, idle_s)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
