@@ -13,7 +13,7 @@ import time
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 OWN_PORT = 3000
 LATE_S = 2
-LAZY_S = 0.5
+LAZY_S = 1.5
 IDLE_OPTION = "--idle-exit="
 
 #: The number of clients after which one is left without its reply, and after which one leaves its descriptor.
