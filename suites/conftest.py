@@ -14,9 +14,7 @@ from harness.images import Image
 from harness.runtime import Runtime
 from harness.service import Service, open_service
 from harness.session.session import Session
-
-#: Writes a drop-in: the name of a unit, the text.
-DropIn = Callable[[str, str], None]
+from suites.watching import DropIn
 
 
 @pytest.fixture

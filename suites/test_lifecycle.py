@@ -11,8 +11,7 @@ from harness.deadline import wait_until
 from harness.probes import Client
 from harness.service import Service
 from harness.transports import Transport
-from suites.conftest import DropIn
-from suites.watching import invocation, limit, run_of, wait_for, wait_for_another_run
+from suites.watching import DropIn, invocation, limit, run_of, wait_for, wait_for_another_run
 
 TCP4, UNIX = Transport.TCP4, Transport.UNIX
 

@@ -7,8 +7,7 @@ from testinfra.host import Host
 
 from harness.service import Service
 from harness.transports import Transport
-from suites.conftest import DropIn
-from suites.watching import LIMIT_S, complaint, run_of, wait_for, wait_for_another_run, wait_for_the_end
+from suites.watching import LIMIT_S, DropIn, complaint, run_of, wait_for, wait_for_another_run, wait_for_the_end
 
 TCP4, UNIX = Transport.TCP4, Transport.UNIX
 

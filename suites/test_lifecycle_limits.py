@@ -7,8 +7,7 @@ from testinfra.host import Host
 
 from harness.service import Service
 from harness.transports import Transport
-from suites.conftest import DropIn
-from suites.watching import complaint, wait_for
+from suites.watching import DropIn, complaint, wait_for
 
 TCP4, UDP4, UNIX = Transport.TCP4, Transport.UDP4, Transport.UNIX
 

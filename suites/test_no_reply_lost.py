@@ -15,8 +15,7 @@ from harness.runtime import Runtime
 from harness.service import Service
 from harness.transports import Transport
 from suites.clients import STEADY, Steady, steady_clients
-from suites.conftest import DropIn
-from suites.watching import invocation, limit, wait_for_another_run
+from suites.watching import DropIn, invocation, limit, wait_for_another_run
 
 #: How often the service ends, and is started again by its clients.
 CYCLES = 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,9 @@ from harness.errors import Blame, WaitTimeout
 from harness.probes import native
 from harness.service import Service
 from harness.transports import Transport
+
+#: Writes a drop-in, as the fixture `drop_in` does: the name of a unit, the text.
+DropIn = Callable[[str, str], None]
 
 #: Longest wait for what systemd or podman do by themselves, in seconds.
 LIMIT_S = 30.0
