@@ -48,13 +48,13 @@ def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
 def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport) -> str:
     """Write the bundle and return its folder, "" where there is none."""
     arguments: dict[str, object] = getattr(item, "funcargs", {})
-    service = arguments.get("service")
+    service = next((value for value in arguments.values() if isinstance(value, Service)), None)
     session = runtime.live_session
     if session is None:
         return ""
     folder = bundle.folder_for(runtime.options.artifacts, item.nodeid)
     try:
-        names = bundle.write(folder, session, service if isinstance(service, Service) else None)
+        names = bundle.write(folder, session, service)
     except OSError as error:
         report.sections.append(("harness bundle", f"None could be written to '{folder}': {error.strerror}."))
         return ""

@@ -30,6 +30,7 @@ class Runtime:
         self, options: Options, progress: Progress, base: Base | None = None, store: ImageStore | None = None
     ) -> None:
         self.options = options
+        #: Tells a person what takes so long.
         self.progress = progress
         self.capabilities = Capabilities(Machine(patience=max(1.0, options.timeout_scale)))
         self.store = store or ImageStore(images.default_folder(), progress)

@@ -63,6 +63,10 @@ class Service:
         """Ask a service that is awake, and get its reply within the contract's `limits.warm_s`."""
         return self._ask(transport, client, self.contract.limits.warm_s, "warm")
 
+    def ask(self, transport: Transport, client: Client | None = None) -> Reply:
+        """Ask a service in whatever state it is, and get its reply within the contract's `limits.cold_s`."""
+        return self._ask(transport, client, self.contract.limits.cold_s, "next")
+
     def wait_awake(self, transport: Transport) -> None:
         """Wait until systemd calls the service active; raise UnitFailed as soon as it has failed."""
         with _image_to_blame(""):

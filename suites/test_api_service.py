@@ -19,6 +19,8 @@ from harness.images import Image
 from harness.runtime import Runtime
 from harness.session.session import Session
 
+pytestmark = pytest.mark.about("echo")
+
 T = TypeVar("T")
 
 #: Makes a client of the Docker SDK for Python, which `with` closes.

@@ -24,6 +24,8 @@ from harness.session.session import Session
 from harness.transports import Transport
 from suites.handover import STEP_S, TCP4, Handover, ask, report
 
+pytestmark = pytest.mark.about("handover")
+
 #: How long processes that have been told to end may hold the socket, in seconds.
 LET_GO_S = 5
 

@@ -32,6 +32,8 @@ from suites.handover import (
     unit_file,
 )
 
+pytestmark = pytest.mark.about("handover")
+
 #: runc asks systemd for a cgroup only in a login whose uid it finds in the name of a slice; a session has none.
 RUNC = ("--runtime=runc", "--cgroup-manager=cgroupfs")
 

@@ -37,6 +37,8 @@ from suites.handover import (
     unit_file,
 )
 
+pytestmark = pytest.mark.about("handover")
+
 IP_SOCKETS = [
     pytest.param(TCP4, id="tcp4"),
     pytest.param(UDP4, id="udp4"),

@@ -15,10 +15,10 @@ pytestmark = [pytest.mark.requires("vsock_loopback"), pytest.mark.about("echo")]
 
 
 @pytest.fixture
-def local_echo(harness_runtime: Runtime) -> Contract:
+def local_echo(echo_contract: Contract) -> Contract:
     """The contract of the echo image with one socket, which takes clients of CID 1 only."""
     socket = SocketTable(transports=(Transport.VSOCK,), port=3000, cid="local")
-    return harness_runtime.contracts["echo"].model_copy(update={"sockets": (socket,)})
+    return echo_contract.model_copy(update={"sockets": (socket,)})
 
 
 @pytest.fixture(params=["unit", "launcher"])

@@ -87,6 +87,17 @@ def test_nothing_is_left_of_a_service(activation: str, opened: Open, user_sessio
         service.ask_cold(TCP4)
 
 
+def test_asking_in_any_state(opened: Open) -> None:
+    """Asleep or awake, and within the limit of a cold probe."""
+    with opened(ECHO) as service:
+        assert service.ask(TCP4).body == b"hello\n"
+        service.wait_awake(TCP4)
+        assert service.ask(TCP4, Client.NATIVE).body == b"hello\n"
+    with opened(BROKEN / "ignores-sockets", timeout_scale=0.3) as service, pytest.raises(ProbeFailed) as caught:
+        service.ask(TCP4)
+    assert "failed its next probe by socat over tcp4: the reply never came (" in caught.value.sentence
+
+
 def test_only_the_sockets_whose_transport_the_machine_has(opened: Open) -> None:
     with opened(ECHO) as service:
         assert set(service.activated.workload.endpoints) == {TCP4, UDP4, Transport.UNIX}

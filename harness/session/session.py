@@ -197,7 +197,9 @@ class Session:
 
     def _network(self) -> int:
         if "net" not in self._descriptors:
-            self._descriptors["net"] = os.open(f"/proc/{self.init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            opened = os.open(f"/proc/{self.init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            if self._descriptors.setdefault("net", opened) != opened:
+                os.close(opened)  # another thread was first
         return self._descriptors["net"]
 
     def place(self, listeners: Sequence[Listener]) -> tuple[Listener, ...]:
