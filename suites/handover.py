@@ -175,10 +175,10 @@ class Handover:
     def activated(
         self, activation: Activation, *listeners: Listener, options: Sequence[str] = (), command: Sequence[str] = ()
     ) -> Iterator[Activated]:
-        """Let systemd listen, the container asleep; `options` are more of `podman run`."""
+        """Let systemd listen, the container asleep; `options` are more than `--network=none`."""
         placed = self.session.place(listeners)
         run = self.command or tuple(command)
-        workload = Workload(NAME, self.image.reference, placed, run, options=tuple(options))
+        workload = Workload(NAME, self.image.reference, placed, run, options=("--network=none", *options))
         with activation.activate(self.session, workload) as activated:
             yield activated
 

@@ -192,6 +192,7 @@ def test_a_page_by_a_socket_of_our_own(user_session: Session, transport: Transpo
     with serving(user_session, transport, lambda _request: page("403 Forbidden")) as server:
         reply = native.ask_page(user_session, server.endpoint, "/x", Deadline.after(10))
     assert (reply.status, reply.body, reply.complaint) == (403, b"a title\n", "")
+    assert reply.headers == {"content-length": ("8",)}
     assert server.heard[0].startswith(b"GET /x HTTP/1.1\r\n")
     times = reply.times
     assert times.connected is not None

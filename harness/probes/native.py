@@ -60,7 +60,10 @@ def ask_page(session: Session, endpoint: Endpoint, path: str, deadline: Deadline
     page = http.client.HTTPResponse(cast(socket.socket, _Received(reply.body)))
     try:
         page.begin()
-        return replace(reply, body=page.read(), status=page.status)
+        headers: dict[str, tuple[str, ...]] = {}
+        for name, value in page.getheaders():
+            headers[name.lower()] = (*headers.get(name.lower(), ()), value)
+        return replace(reply, body=page.read(), status=page.status, headers=headers)
     except (http.client.HTTPException, OSError) as error:
         return replace(reply, complaint=reply.complaint or f"it is no HTTP reply: {error!r}")
 
