@@ -43,6 +43,10 @@ class Service:
     #: What the contract's client programs are given.
     supplies: Supplies = field(default_factory=Supplies)
 
+    def __repr__(self) -> str:
+        """Return what a person needs of it in a failed assertion."""
+        return f"<service '{self.name}' of {self.image.reference} by {self.activation}>"
+
     def awake(self, transport: Transport) -> bool:
         """Whether the container behind `transport` has been started."""
         return self.activated.awake(transport)

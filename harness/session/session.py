@@ -67,6 +67,10 @@ class Session:
     _lease: Lease
     _descriptors: dict[str, int] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return what a person needs of it in a failed assertion."""
+        return f"<session {self.name}>"
+
     # -- programs -----------------------------------------------------------------------------------------------
 
     def run(
