@@ -11,7 +11,7 @@ import pytest
 from harness.activation import Workload, activations, launcher
 from harness.activation.units import UnitActivation
 from harness.deadline import Deadline, wait_until
-from harness.errors import CommandError, UnitFailed
+from harness.errors import CommandError, UnitFailed, UsageError
 from harness.images import Image
 from harness.probes import native
 from harness.session.session import Session
@@ -225,3 +225,14 @@ def test_two_workloads_beside_each_other(user_session: Session, workload: Worklo
         assert ask(user_session, other.endpoints[Transport.TCP4]) == b"hello"
 
     assert left(user_session) == {}
+
+
+@pytest.mark.parametrize("way", ["generate", "unit"])
+def test_a_name_that_the_session_has_itself(user_session: Session, workload: Workload, way: str) -> None:
+    """The session's own D-Bus is not hidden by a contract of its name, and nothing is written."""
+    with (
+        pytest.raises(UsageError, match=r"has a unit 'dbus\.socket' of its own, '/.*dbus\.socket'"),
+        activations()[way].activate(user_session, replace(workload, name="dbus")),
+    ):
+        pytest.fail("it was activated")
+    assert not user_session.outside(f"{user_session.paths.units}/dbus.socket").exists()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
 from harness.contract import Contract
 from harness.deadline import Deadline, wait_until
-from harness.errors import UnitFailed
+from harness.errors import UnitFailed, UsageError
+from harness.session.bus import NoSuchUnit
 from harness.session.session import Session
 from harness.transports import Listener, Transport
 
@@ -149,6 +150,7 @@ class UnitActivation(Activation):
                 **socket_texts(workload),
                 f"{workload.name}.service": self._service_text(session, workload),
             }
+            _refuse_known(session, texts)
             installed = InstalledUnits(session, workload, texts)
             try:
                 for name, text in texts.items():
@@ -159,3 +161,14 @@ class UnitActivation(Activation):
             finally:
                 if not session.kept:
                     installed.remove()
+
+
+def _refuse_known(session: Session, names: Iterable[str]) -> None:
+    """Raise UsageError for a unit that the session has already: a contract `dbus` would take its D-Bus away."""
+    for name in names:
+        with contextlib.suppress(NoSuchUnit):
+            path = session.manager.properties(name)["FragmentPath"]
+            raise UsageError(
+                f"The session has a unit '{name}' of its own, '{path}', which a contract of that name would hide.",
+                remedy="Give the contract another name, such as that of its image.",
+            )
