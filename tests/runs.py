@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.recorder import INFRASTRUCTURE
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 ECHO = REPOSITORY / "containers" / "echo"
+
+#: Exit statuses of a run in which tests failed, whoever has to act.
+RED = (pytest.ExitCode.TESTS_FAILED, INFRASTRUCTURE)
 
 #: Longest run of one pytest, in seconds; images are built before.
 RUN_LIMIT_S = 150.0

@@ -15,6 +15,7 @@ from harness import leaks
 from harness.capabilities import Capabilities
 from harness.deadline import Deadline, wait_until
 from harness.images import Image
+from harness.recorder import INFRASTRUCTURE
 from tests.runs import REPOSITORY, environment, read_junit, run_pytest
 
 pytestmark = [
@@ -108,7 +109,7 @@ def test_no_guest(tmp_path: Path) -> None:
     assert set(run.outcomes.values()) == {"skipped"}
     assert "No guest can stand in: --harness-guest=never." in run.texts[GOOD]
     strict = run_pytest(tmp_path, *ARGUMENTS, "-k", "echo", "--harness-guest=never", "--harness-strict")
-    assert strict.status == 1
+    assert strict.status == INFRASTRUCTURE
     assert set(strict.outcomes.values()) == {"error"}
 
 
