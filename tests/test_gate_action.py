@@ -250,6 +250,16 @@ def test_an_input_is_no_command(workspace: Path, text: str) -> None:
     assert not (workspace / "pwned").exists()
 
 
+def test_an_older_python_is_told_in_an_annotation() -> None:
+    """Which ends the program, so that the action's result is the one that stands for none."""
+    code = f"import runpy, sys; sys.modules['tomllib'] = None; runpy.run_path({os.fspath(ACTION / 'gate.py')!r})"
+    ended = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "::error title=Socket activation gate::The harness takes Python 3.11 or newer.\n"
+    outputs = YAML(typ="safe").load((ACTION / "action.yml").read_text(encoding="utf-8"))["outputs"]
+    assert outputs["result"]["value"] == "${{ steps.gate.outputs.result || 'infra-error' }}"
+
+
 def test_what_a_container_prints_is_no_command_to_github(capfd: pytest.CaptureFixture[str]) -> None:
     """A group's token can't be guessed, and ends what began."""
     with GATE._group("x"):

@@ -82,6 +82,29 @@ def test_shellcheck_finds_nothing() -> None:
     check("shellcheck", *map(os.fspath, SHELL))
 
 
+INJECTED = """
+on: pull_request_target
+jobs: {one: {runs-on: ubuntu-24.04, steps: [{run: "echo ${{ github.event.pull_request.title }}"}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "said"),
+    [
+        (INJECTED, ("zizmor", "--offline", "--quiet"), "template-injection"),
+        ("on: push\njobs: []\n", ("check-jsonschema", "--builtin-schema", "vendor.github-workflows"), "jobs"),
+        ("runs: {}\n", ("check-jsonschema", "--builtin-schema", "vendor.github-actions"), "runs"),
+        ("#!/bin/bash\nrm $1\n", ("shellcheck",), "SC2086"),
+    ],
+)
+def test_the_checkers_find_what_is_wrong(tmp_path: Path, text: str, command: tuple[str, ...], said: str) -> None:
+    file = tmp_path / ".github/workflows/wrong.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(AssertionError, match=said):
+        check(*command, os.fspath(file))
+
+
 # -- what the workflows promise ---------------------------------------------------------------------------------------
 
 
