@@ -17,7 +17,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -265,7 +264,8 @@ def show(results: Mapping[str, Any], result: Result, level: str) -> None:
 def run() -> int:
     """Do it all, and return the exit status."""
     inputs = read_inputs(os.environ)
-    python = set_up(Path(os.environ.get("RUNNER_TEMP") or tempfile.gettempdir()))
+    # On a laptop in the checkout: a folder in /tmp could be anybody's.
+    python = set_up(Path(os.environ.get("RUNNER_TEMP") or HARNESS / ".tox"))
     file = inputs.report / "results.json"
     file.unlink(missing_ok=True)
     status = test(python, inputs)
