@@ -11,7 +11,7 @@ import pytest
 
 from harness import command, packages
 from harness.errors import Blame
-from harness.packages import EXTRAS, MANAGERS, TESTS, WANTED, Installer, PackagesMissing, Wanted
+from harness.packages import EXTRAS, MANAGERS, TESTS, VIRTME, WANTED, Installer, PackagesMissing, Wanted
 
 APT, DNF = MANAGERS
 ON_DEBIAN = [row for row in (*WANTED, *TESTS) if "apt-get" in row.package]
@@ -41,7 +41,7 @@ class Place:
         text = [f'printf "%s " {name} "$@" {shown} >>{self.record}; echo >>{self.record}; echo this is {name}']
         if installs:
             text.append('case " $* " in *" install "*)')
-            for row in WANTED:
+            for row in (*WANTED, *VIRTME, *TESTS):
                 if row.any_of[0].startswith("/"):
                     # No mkdir without a PATH: the folders are made here.
                     (self.root / row.any_of[0].lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
@@ -194,6 +194,28 @@ def test_dnf_installs_by_fedoras_names(fedora: Place) -> None:
     assert call == f"dnf {options} {' '.join(installed)} frontend= proxy=http://proxy.example:3128 secret= "
 
 
+def test_dnf_installs_once(fedora: Place) -> None:
+    fedora.installer().ensure()
+    assert fedora.installer().missing() == ()
+    assert fedora.installer().ensure() == ()
+    assert len(fedora.calls()) == 1
+
+
+def test_dnf_installs_extras_by_fedoras_names(fedora: Place) -> None:
+    fedora.have(*WANTED)
+    installed = replace(fedora.installer(), wanted=(*WANTED, *VIRTME, *TESTS)).ensure()
+    assert installed == ("qemu-system-x86-core", "busybox", "util-linux-script", "chromium", "chromedriver")
+
+
+def test_a_dnf_that_fails_is_shown(fedora: Place) -> None:
+    fedora.manager("dnf", installs=False, status=1)
+    with pytest.raises(PackagesMissing) as caught:
+        fedora.installer().ensure()
+    assert list(caught.value.evidence) == ["dnf install"]
+    assert "ended with status 1" in caught.value.evidence["dnf install"]
+    assert "then run: dnf install --assumeyes" in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("distribution", "manager"),
     [
@@ -277,6 +299,20 @@ def test_sudo_without_a_password_gets_the_environment_by_hand(debian: Place) -> 
     calls = debian.calls()
     assert calls[:2] == ["sudo -n true", "sudo -n env"]
     assert calls[-1].endswith("socat frontend=noninteractive1 proxy=http://proxy.example:3128 secret= ")
+
+
+def test_dnf_by_sudo_gets_the_proxies_and_no_secret(fedora: Place) -> None:
+    env = shutil.which("env")
+    fedora.script("env", f'exec {env} "$@"')
+    fedora.script("sudo", f'unset https_proxy CI_SECRET; echo "sudo $1 $2" >>{fedora.record}; shift; exec "$@"')
+    fedora.script("true", "exit 0")
+    fedora.have(*(row for row in WANTED if row != wanted("socat")))
+    assert fedora.installer(uid=1000).ensure() == ("socat",)
+    assert fedora.calls() == [
+        *("sudo -n true", "sudo -n env"),
+        "dnf install --assumeyes --setopt=install_weak_deps=False socat "
+        "frontend= proxy=http://proxy.example:3128 secret= ",
+    ]
 
 
 @pytest.mark.parametrize("sudo", [False, True])
