@@ -126,6 +126,21 @@ class LimitsTable(Table):
     stop_s: Seconds = 10.0
 
 
+Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
+
+
+class BudgetsTable(Table):
+    """What the median of many talks may cost, in milliseconds; the gate judges it where the image is measured."""
+
+    cold_ms: Milliseconds | None = None
+    warm_ms: Milliseconds | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a budget at all."""
+        return self.cold_ms is not None or self.warm_ms is not None
+
+
 class Contract(Table):
     """What an image promises."""
 
@@ -136,6 +151,7 @@ class Contract(Table):
     sockets: tuple[SocketTable, ...]
     probe: Probe
     limits: LimitsTable = LimitsTable()
+    budgets: BudgetsTable = BudgetsTable()
 
     _folder: Path = PrivateAttr(default=Path())
 
@@ -265,6 +281,7 @@ _TABLES: dict[str, type[Table]] = {
     "bytes": BytesProbe,
     "http": HttpProbe,
     "limits": LimitsTable,
+    "budgets": BudgetsTable,
 }
 
 

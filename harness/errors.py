@@ -167,6 +167,35 @@ class ProbeFailed(HarnessError):
     blame = Blame.IMAGE
 
 
+class TimelineError(HarnessError):
+    """The times of an activation can't be true together."""
+
+
+class ClockStepped(HarnessError):
+    """The machine's clock was set during a measurement; `moved_s` says by how much."""
+
+    blame = Blame.MACHINE
+
+    def __init__(self, moved_s: float) -> None:
+        self.moved_s = moved_s
+        super().__init__(
+            f"The machine's clock was set by {moved_s * 1000:.1f} ms during an activation, so its times mean nothing.",
+            remedy="Measure again when the clock is in step; 'timedatectl' tells.",
+        )
+
+
+class GateError(HarnessError):
+    """There is too little to give a verdict on."""
+
+    blame = Blame.MACHINE
+
+
+class BaselineFailed(HarnessError):
+    """The baseline image does not do what its contract promises, so that nothing can be compared with it."""
+
+    blame = Blame.INPUT
+
+
 class Leak(HarnessError):
     """Something of the harness is left on the machine."""
 

@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterator
 import pytest
 from testinfra.host import Host
 
+from harness import measure
 from harness.capabilities import Capabilities
+from harness.findings import Findings, Subject, find
+from harness.gate import Rule
 from harness.hosts import SessionBackend
 from harness.images import Image
+from harness.measure import Plan
 from harness.plugin import RUNTIME, Case
+from harness.record import Role
+from harness.recorder import FINDINGS
 from harness.runtime import Runtime
 from harness.service import Service, open_service
 from harness.session.session import Session
@@ -63,3 +69,26 @@ def service(case: Case, harness_runtime: Runtime) -> Iterator[Service]:
         harness_runtime.options.timeout_scale,
     ) as opened:
         yield opened
+
+
+@pytest.fixture
+def findings(request: pytest.FixtureRequest, case: Case, harness_runtime: Runtime) -> Findings:
+    """What a measurement of the case's image says, against its baseline where there is one."""
+    runtime, name = harness_runtime, case.contract.name
+    images: dict[str, Image] = {Role.CANDIDATE: runtime.image(name)}
+    if baseline := runtime.baseline(name):
+        images[Role.BASELINE] = baseline
+    activation = runtime.activations[case.activation]
+    scale = runtime.options.timeout_scale
+    subject = Subject(case.contract, images, activation, case.transport, runtime.lacking, scale)
+    most = measure.MOST if baseline else measure.MOST_ALONE
+    with runtime.quiet_session() as session:
+        found = find(
+            session,
+            subject,
+            Plan(runtime.options.gate_limit_s, most),
+            Rule(runtime.options.max_slowdown),
+            runtime.progress,
+        )
+    request.node.stash[FINDINGS] = found
+    return found

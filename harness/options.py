@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 
+from harness import record
 from harness.activation import activations
 from harness.bases import Base
 from harness.guest.engine import EngineName, Mode
@@ -35,6 +36,16 @@ class Options:
     contracts: tuple[Path, ...]
     #: Name of a contract -> the image to test instead of the one it builds.
     images: dict[str, str]
+    #: Name of a contract -> the image that the tested one must not be slower than.
+    baselines: dict[str, str]
+    #: Ratio of the medians that is allowed.
+    max_slowdown: float
+    #: Longest comparison of two images over one transport, in seconds.
+    gate_limit_s: float
+    #: Whether images without a baseline are measured, too.
+    measure: bool
+    #: Where results.json goes.
+    results: Path
     transports: tuple[Transport, ...]
     activations: tuple[str, ...]
     #: None: chosen by whether a registry answers.
@@ -80,6 +91,26 @@ def add_options(parser: pytest.Parser) -> None:
         help="test IMAGE under the contract NAME instead of building one; repeatable",
     )  # fmt: skip
     group.addoption(
+        "--harness-baseline", action="append", default=[], metavar="NAME=IMAGE", type=_image,
+        help="fail where the image under the contract NAME wakes or answers more slowly than IMAGE; repeatable",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-max-slowdown", metavar="RATIO", type=_slowdown, default=None,
+        help="allow this ratio of candidate to baseline (default: 1.10)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-gate-limit", metavar="SECONDS", type=_seconds, default=None,
+        help="compare two images over one transport for no longer than this (default: 60)",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-measure", action="store_true", default=False,
+        help="measure images without a baseline, too, for the report",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-results", metavar="FILE", default=None,
+        help="write the results there (default: results.json in the folder of --harness-artifacts-dir)",
+    )  # fmt: skip
+    group.addoption(
         "--harness-transports", metavar="LIST", type=_transports, help=f"probe only these of {kinds} (default: all)"
     )
     group.addoption(
@@ -121,6 +152,8 @@ def add_options(parser: pytest.Parser) -> None:
         help="boot this kernel, a release or an image, by the engine virtme (default: the newest installed)",
     )  # fmt: skip
     parser.addini("harness_contracts", "folders of contracts, relative to the ini file", type="paths", default=[])
+    parser.addini("harness_max_slowdown", "as --harness-max-slowdown", default="1.10")
+    parser.addini("harness_gate_limit", "as --harness-gate-limit", default="60")
     parser.addini("harness_transports", "as --harness-transports", default="")
     parser.addini("harness_activation", "as --harness-activation", default="")
     parser.addini("harness_base", "as --harness-base", default="auto")
@@ -151,17 +184,24 @@ def read(config: pytest.Config) -> Options:
 
     guest_engine = given.harness_guest_engine or ini("harness_guest_engine", engine)
     chosen = given.harness_base or ini("harness_base", base)
-    artifacts = given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))
+    artifacts = Path(
+        given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))
+    ).absolute()
     return Options(
         contracts=tuple(Path(path).absolute() for path in given.harness_contract)
         or tuple(Path(path) for path in config.getini("harness_contracts")),
         images=dict(given.harness_image),
+        baselines=dict(given.harness_baseline),
+        max_slowdown=given.harness_max_slowdown or ini("harness_max_slowdown", _slowdown),
+        gate_limit_s=given.harness_gate_limit or ini("harness_gate_limit", _seconds),
+        measure=given.harness_measure,
+        results=Path(given.harness_results or artifacts / record.FILE_NAME).absolute(),
         transports=given.harness_transports or ini("harness_transports", _transports),
         activations=given.harness_activation or ini("harness_activation", _activations),
         base=None if chosen == "auto" else Base(chosen),
         strict=ini("harness_strict", _strict) if given.harness_strict is None else given.harness_strict,
         keep=Keep(given.harness_keep or ini("harness_keep", lambda text: _one_of(tuple(Keep), text))),
-        artifacts=Path(artifacts).absolute(),
+        artifacts=artifacts,
         timeout_scale=given.harness_timeout_scale or ini("harness_timeout_scale", _factor),
         guest=Mode(given.harness_guest or ini("harness_guest", lambda text: _one_of(tuple(Mode), text))),
         guest_engine=None if guest_engine == "auto" else EngineName(guest_engine),
@@ -205,10 +245,22 @@ def _one_of(known: Sequence[str], text: str) -> str:
 
 
 def _factor(text: str) -> float:
+    return _number(text, above=0, up_to=1000)
+
+
+def _slowdown(text: str) -> float:
+    return _number(text, above=1, up_to=100)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, above=0, up_to=3600)
+
+
+def _number(text: str, *, above: float, up_to: float) -> float:
     try:
-        factor = float(text)
+        number = float(text)
     except ValueError:
-        factor = 0.0
-    if not 0 < factor <= 1000:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0 and up to 1000")
-    return factor
+        number = above
+    if not above < number <= up_to:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above {above} and up to {up_to}")
+    return number

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from harness import bundle, options
+from harness import bundle, options, record, recorder
 from harness.bases import Base
 from harness.capabilities import GUEST
 from harness.contract import Contract
@@ -20,6 +21,8 @@ from harness.guest.engine import Mode
 from harness.guest.outside import GuestTests
 from harness.options import Keep
 from harness.progress import Progress
+from harness.quiet import Quiet, owned
+from harness.recorder import Recorder
 from harness.runtime import Runtime
 from harness.service import Service
 from harness.transports import ROWS, Transport
@@ -29,8 +32,14 @@ pytest_plugins = ("harness.fixtures",)
 #: Where this process's `Runtime` is.
 RUNTIME = pytest.StashKey[Runtime]()
 
+#: The activation that measurements use, unless --harness-activation leaves it out.
+MEASURED = "unit"
+
 #: More workers than this are slower, since each activation keeps two cores busy for a moment.
 MOST_WORKERS = 8
+
+#: What lets a measurement be alone.
+_QUIET = pytest.StashKey[Quiet]()
 
 #: The tests that run in a guest, where there may be any.
 _GUEST_TESTS = pytest.StashKey[GuestTests]()
@@ -48,6 +57,11 @@ class Case:
     def id(self) -> str:
         """A stable name for `-k` and `--lf`."""
         return f"{self.contract.name}-{self.activation}-{self.transport}"
+
+    @property
+    def record(self) -> record.Case:
+        """What the results call it."""
+        return record.Case(contract=self.contract.name, activation=self.activation, transport=self.transport)
 
 
 #: Title of the section of a report that tells how to enter the session of its test.
@@ -67,12 +81,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them"
     )
-    config.addinivalue_line("markers", "claim(sentence): what is proved here, in one sentence")
+    config.addinivalue_line("markers", "first_transport: only the first transport of each contract")
+    config.addinivalue_line("markers", "measures: alone on the machine, for images that are to be measured")
+    config.addinivalue_line("markers", "claim(sentence): the claim of the tutorial that the test proves")
     worker_input: dict[str, str] = getattr(config, "workerinput", {})
     told = worker_input.get("harness_base")
     runtime = Runtime(options.read(config), _progress(config), Base(told) if told else None, inside.store())
     config.stash[RUNTIME] = runtime
     _configure_guest(config, runtime, worker_input)
+    _configure_record(config, runtime, worker_input)
+
+
+def _configure_record(config: pytest.Config, runtime: Runtime, worker_input: dict[str, Any]) -> None:
+    """Let the process that owns the run write the results, and its workers be quiet for measurements."""
+    if worker_input:
+        config.stash[_QUIET] = Quiet(*worker_input["harness_quiet"])
+        return
+    quiet = contextlib.ExitStack()
+    config.stash[_QUIET] = quiet.enter_context(owned())
+    config.add_cleanup(quiet.close)
+    if not config.option.collectonly:
+        guest = runtime.guest.name if _GUEST_TESTS in config.stash else ""
+        config.pluginmanager.register(Recorder(config, runtime, guest), "harness-recorder")
 
 
 def _configure_guest(config: pytest.Config, runtime: Runtime, worker_input: dict[str, str]) -> None:
@@ -110,6 +140,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker what the controller has found out, so that all build on the same base."""
     node.workerinput["harness_base"] = str(node.config.stash[RUNTIME].base)
+    quiet = node.config.stash[_QUIET]
+    node.workerinput["harness_quiet"] = [quiet.turnstile, quiet.lock]
     if tests := node.config.stash.get(_GUEST_TESTS, None):
         node.workerinput["harness_guest"] = str(tests.folder)
 
@@ -167,7 +199,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             f"No contract of {', '.join(runtime.contracts)} has a socket of the transports that were asked for: "
             f"{', '.join(runtime.options.transports)}."
         )
+    if metafunc.definition.get_closest_marker("measures"):
+        cases = _measured(runtime, cases)
+    if metafunc.definition.get_closest_marker("first_transport"):
+        cases = list({(case.contract.name, case.activation): case for case in reversed(cases)}.values())[::-1]
     metafunc.parametrize("case", [pytest.param(case, id=case.id, marks=_marks(case)) for case in cases])
+
+
+def _measured(runtime: Runtime, cases: Sequence[Case]) -> list[Case]:
+    """Return the cases whose image is compared, has a budget or is to be measured anyway, by one activation.
+
+    An image is the same whatever activates it. What only a guest can reach is left out: it has no clock to measure by.
+    """
+    activation = MEASURED if MEASURED in runtime.activations else next(iter(runtime.activations))
+    return [
+        case
+        for case in cases
+        if case.activation == activation
+        and case.transport not in runtime.lacking
+        and (runtime.options.measure or case.contract.name in runtime.options.baselines or case.contract.budgets.any)
+    ]
 
 
 def _marks(case: Case) -> list[pytest.MarkDecorator]:
@@ -178,6 +229,33 @@ def _marks(case: Case) -> list[pytest.MarkDecorator]:
 # -- running ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put measurements last, and leave those out that have nothing to measure."""
+    idle = [item for item in items if _measures(item) and not isinstance(_case(item), Case)]
+    if idle:
+        config.hook.pytest_deselected(items=idle)
+        items[:] = [item for item in items if item not in idle]
+    items.sort(key=_measures)
+
+
+def _measures(item: pytest.Item) -> bool:
+    return item.get_closest_marker("measures") is not None
+
+
+def _case(item: pytest.Item) -> object:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("case") if callspec else None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Be quiet while another worker measures."""
+    quiet = item.config.stash[_QUIET]
+    with quiet.alone() if _measures(item) else quiet.shared():
+        return (yield)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip or fail a test whose `requires` marks name what the machine lacks."""
     runtime = item.config.stash[RUNTIME]
@@ -186,15 +264,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail("the mark 'requires' takes names of capabilities", pytrace=False)
         for name in mark.args:
             if not runtime.capabilities.has(name):
-                _do_without(runtime, name)
+                _do_without(item, runtime, name)
 
 
-def _do_without(runtime: Runtime, name: str) -> None:
+def _do_without(item: pytest.Item, runtime: Runtime, name: str) -> None:
     """Skip the test, or fail it in a strict run, since the machine lacks a capability."""
     capability = runtime.capabilities.get(name)
     error = CapabilityMissing(name, capability.detail, capability.remedy)
     why = f" No guest can stand in: {runtime.guest.problem}." if name in GUEST else ""
     if runtime.options.strict:
+        item.stash[recorder.BLAME] = error.blame
         pytest.fail(f"{error}{why}\nThe run is strict: a missing capability fails.", pytrace=False)
     pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
 
@@ -209,8 +288,8 @@ def pytest_runtest_makereport(
     if isinstance(error, HarnessError) and report.failed:
         report.longrepr = f"{_place(item, call)}\n{error}"
     runtime = item.config.stash[RUNTIME]
-    if report.failed:
-        _leave_bundle(runtime, item, report)
+    bundled = _leave_bundle(runtime, item, report) if report.failed else ""
+    recorder.annotate(report, item, error, bundled)
     if report.when == "call" or report.failed:
         _keep(runtime, report)
     return report
@@ -226,19 +305,21 @@ def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
     return f"{path}:{(line or 0) + 1}: in {item.name}"
 
 
-def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport) -> None:
+def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport) -> str:
+    """Write the bundle and return its folder, "" where there is none."""
     arguments: dict[str, object] = getattr(item, "funcargs", {})
     service = arguments.get("service")
     session = runtime.live_session
     if session is None:
-        return
+        return ""
     folder = bundle.folder_for(runtime.options.artifacts, item.nodeid)
     try:
         names = bundle.write(folder, session, service if isinstance(service, Service) else None)
     except OSError as error:
         report.sections.append(("harness bundle", f"None could be written to '{folder}': {error.strerror}."))
-        return
+        return ""
     report.sections.append(("harness bundle", f"{folder}: {', '.join(names)}"))
+    return os.fspath(folder)
 
 
 def _keep(runtime: Runtime, report: pytest.TestReport) -> None:

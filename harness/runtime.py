@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from functools import cached_property
 
 from harness import bases, contract, images, leaks
@@ -29,6 +30,7 @@ class Runtime:
         self, options: Options, progress: Progress, base: Base | None = None, store: ImageStore | None = None
     ) -> None:
         self.options = options
+        self.progress = progress
         self.capabilities = Capabilities(Machine(patience=max(1.0, options.timeout_scale)))
         self.store = store or ImageStore(images.default_folder(), progress)
         self._given_base = base
@@ -40,11 +42,12 @@ class Runtime:
     def contracts(self) -> dict[str, Contract]:
         """Name -> contract; raises ContractError or UsageError with all mistakes."""
         found = {item.name: item for item in contract.load_all(list(self.options.contracts))}
-        if unknown := sorted(set(self.options.images).difference(found)):
-            raise UsageError(
-                f"--harness-image names '{', '.join(unknown)}', of which there is no contract.",
-                remedy=f"Known are: {', '.join(found) or 'none'}.",
-            )
+        for option, given in (("--harness-image", self.options.images), ("--harness-baseline", self.options.baselines)):
+            if unknown := sorted(set(given).difference(found)):
+                raise UsageError(
+                    f"{option} names '{', '.join(unknown)}', of which there is no contract.",
+                    remedy=f"Known are: {', '.join(found) or 'none'}.",
+                )
         return found
 
     @cached_property
@@ -60,9 +63,7 @@ class Runtime:
     @cached_property
     def lacking(self) -> frozenset[Transport]:
         """The transports that no client of this machine can use."""
-        return frozenset(
-            transport for transport, row in ROWS.items() if row.capability and not self.capabilities.has(row.capability)
-        )
+        return lacking(self.capabilities)
 
     @cached_property
     def guest(self) -> Plan:
@@ -71,20 +72,36 @@ class Runtime:
 
     def image(self, name: str) -> Image:
         """Return the image of the contract `name`, built or fetched at its first use; a failure is remembered, too."""
-        if name not in self._images:
+        if reference := self.options.images.get(name):
+            return self._remembered(reference, lambda: self.store.existing(name, reference))
+        return self._remembered(name, lambda: self.store.image(self.contracts[name], self.base))
+
+    def baseline(self, name: str) -> Image | None:
+        """Return the image that the one of the contract `name` is measured against, None where there is none."""
+        if reference := self.options.baselines.get(name):
+            return self._remembered(reference, lambda: self.store.existing(name, reference))
+        return None
+
+    def _remembered(self, key: str, make: Callable[[], Image]) -> Image:
+        if key not in self._images:
             try:
-                self._images[name] = self._make_image(name)
+                self._images[key] = make()
             except HarnessError as error:
-                self._images[name] = error
-        found = self._images[name]
+                self._images[key] = error
+        found = self._images[key]
         if isinstance(found, HarnessError):
             raise found
         return found
 
-    def _make_image(self, name: str) -> Image:
-        if reference := self.options.images.get(name):
-            return self.store.existing(name, reference)
-        return self.store.image(self.contracts[name], self.base)
+    def quiet_session(self) -> contextlib.AbstractContextManager[Session]:
+        """Open a session of its own for a measurement."""
+        self._require_all()
+        return opening.testing(self.store.graph)
+
+    def _require_all(self) -> None:
+        for group in self.capabilities.lacking():
+            self.capabilities.require(*group)
+        self.store.prepare()
 
     @property
     def live_session(self) -> Session | None:
@@ -94,10 +111,8 @@ class Runtime:
     def session(self) -> Session:
         """Return the live session of this process, opened at its first use; raise CapabilityMissing or SessionError."""
         if self._session is None:
-            for group in self.capabilities.lacking():
-                self.capabilities.require(*group)
             leaks.sweep()
-            self.store.prepare()
+            self._require_all()
             self._session = self._stack.enter_context(opening.testing(self.store.graph))
         return self._session
 
@@ -113,3 +128,10 @@ class Runtime:
         """End the session."""
         self._session = None
         self._stack.close()
+
+
+def lacking(capabilities: Capabilities) -> frozenset[Transport]:
+    """Return the transports that no client of this machine can use."""
+    return frozenset(
+        transport for transport, row in ROWS.items() if row.capability and not capabilities.has(row.capability)
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from harness import probes
+from harness import probes, timeline
 from harness.activation import Activated, Activation, Workload
 from harness.contract import Contract
 from harness.deadline import Deadline
@@ -14,6 +14,7 @@ from harness.errors import Blame, CapabilityMissing, ProbeFailed, WaitTimeout
 from harness.images import Image
 from harness.probes import Client, Reply
 from harness.session.session import Session
+from harness.timeline import Timeline
 from harness.transports import Transport
 
 
@@ -21,6 +22,8 @@ from harness.transports import Transport
 class Service:
     """What a suite talks to."""
 
+    #: That of its units and its container.
+    name: str
     contract: Contract
     image: Image
     session: Session
@@ -31,11 +34,6 @@ class Service:
     timeout_scale: float = 1.0
     #: Every reply so far, for the failure bundle.
     replies: list[Reply] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The contract's name, and that of its units."""
-        return self.contract.name
 
     def awake(self, transport: Transport) -> bool:
         """Whether the container behind `transport` has been started."""
@@ -66,6 +64,29 @@ class Service:
         """Stop the service, so that the next client is the first one again."""
         with _image_to_blame():
             self.activated.rearm(self._deadline(self.contract.limits.stop_s))
+
+    def time_cold(self, transport: Transport) -> Timeline:
+        """Be the first client, and return when each step of the activation happened.
+
+        Raises ProbeFailed, UnitFailed, TimelineError, ClockStepped.
+        """
+        offset = timeline.clock_offset()
+        reply = self.ask_cold(transport, probes.timed(self.contract.probe))
+        self.wait_awake(transport)
+        return timeline.cold(self.activated, transport, reply, offset)
+
+    def time_warm(self, transport: Transport) -> Timeline:
+        """Ask a service that is awake, and return when its reply came."""
+        return timeline.warm(self.ask_warm(transport, probes.timed(self.contract.probe)))
+
+    def listen(self) -> None:
+        """Listen again after `pause`."""
+        self.activated.listen()
+
+    def pause(self) -> None:
+        """Stop the service and its sockets, so that another service can have the addresses."""
+        with _image_to_blame():
+            self.activated.pause(self._deadline(self.contract.limits.stop_s))
 
     def _ask(self, transport: Transport, client: Client | None, limit_s: float, kind: str) -> Reply:
         client = client or probes.clients(self.contract.probe)[0]
@@ -114,12 +135,36 @@ def open_service(
 
     Raises CapabilityMissing when no socket is left.
     """
+    with open_services(session, contract, {contract.name: image}, activation, lacking, timeout_scale) as services:
+        service = services[contract.name]
+        service.listen()
+        yield service
+
+
+@contextlib.contextmanager
+def open_services(
+    session: Session,
+    contract: Contract,
+    images: Mapping[str, Image],
+    activation: Activation,
+    lacking: frozenset[Transport],
+    timeout_scale: float = 1.0,
+) -> Iterator[dict[str, Service]]:
+    """Install one contract's service once per image, at the same addresses: name of the units -> service, paused.
+
+    Raises CapabilityMissing when no socket is left.
+    """
     listeners = [table.listener for table in contract.sockets if not lacking.intersection(table.transports)]
     if not listeners:
         raise CapabilityMissing(
             ", ".join(sorted(lacking)), f"the contract '{contract.name}' has no other socket", "see 'harness doctor'"
         )
     placed = session.place(listeners)
-    workload = Workload(contract.name, image.reference, placed, contract.image.command, contract.limits.stop_s)
-    with session.reserve(placed), activation.activate(session, workload) as activated:
-        yield Service(contract, image, session, activated, activation.name, timeout_scale)
+    services = {}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(session.reserve(placed))
+        for name, image in images.items():
+            workload = Workload(name, image.reference, placed, contract.image.command, contract.limits.stop_s)
+            activated = stack.enter_context(activation.install(session, workload))
+            services[name] = Service(name, contract, image, session, activated, activation.name, timeout_scale)
+        yield services

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+#: Stands before a program that a test ends by a signal: what nohup(1) and a background shell ignore is inherited.
+DEFAULT_SIGNALS = ("env", "--default-signal=HUP,INT")
+
 
 def shell(text: str) -> list[str]:
     """Return the command for a line of shell."""

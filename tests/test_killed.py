@@ -15,6 +15,7 @@ import pytest
 from harness import leaks
 from harness.deadline import Deadline, wait_until
 from harness.images import Image
+from tests.processes import DEFAULT_SIGNALS
 from tests.runs import REPOSITORY, environment, run_pytest
 
 #: How long a killed run may take to be gone, in seconds.
@@ -57,6 +58,7 @@ def containers_of(names: set[str]) -> set[str]:
 def running(folder: Path, *arguments: str, sessions: int) -> Iterator[tuple[subprocess.Popen[bytes], set[str]]]:
     """Start the replies' suite and wait until containers run in that many sessions of it; yield it and their names."""
     command = [
+        *DEFAULT_SIGNALS,
         *(sys.executable, "-m", "pytest", "suites/test_replies.py", "-k", "echo and unit", "-p", "no:cacheprovider"),
         *(f"--harness-artifacts-dir={folder}", *arguments),
     ]

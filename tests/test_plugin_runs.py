@@ -36,7 +36,7 @@ def test_bundle(inner: pytest.Pytester, echo_image: Image) -> None:
     )
     ended = run_inner(inner, *ONE_CASE)
     assert ended.outcomes == {"test_it[echo-unit-tcp4]": "failed"}, ended.output
-    (bundle,) = inner.path.glob("harness-artifacts/*")
+    (bundle,) = inner.path.glob("harness-artifacts/*/")
     assert bundle.name == "test_bundle.py-test_it-echo-unit-tcp4"
     assert re.search(rf"^-+ harness bundle -+\n{re.escape(str(bundle))}: enter\.txt, ", ended.output, re.MULTILINE)
     files = {file.name: file.read_text(encoding="utf-8") for file in bundle.iterdir()}
@@ -69,7 +69,7 @@ def test_no_bundle_for_what_passes_or_has_no_session(inner: pytest.Pytester, ech
     )
     ended = run_inner(inner, *ONE_CASE)
     assert ended.outcomes == {"test_without": "failed", "test_with[echo-unit-tcp4]": "passed"}, ended.output
-    assert not list(inner.path.glob("harness-artifacts/*"))
+    assert not list(inner.path.glob("harness-artifacts/*/"))
 
 
 def test_an_error_of_the_harness_is_its_own_text(inner: pytest.Pytester) -> None:

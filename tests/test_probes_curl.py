@@ -11,7 +11,7 @@ from harness import probes
 from harness.contract import HttpProbe
 from harness.deadline import Deadline
 from harness.errors import UsageError
-from harness.probes import Client, Reply, clients, curl, judge
+from harness.probes import Client, Reply, clients, curl, judge, native, timed
 from harness.session.session import Session
 from harness.transports import Endpoint, Transport
 from tests.servers import Reset, endpoint_in, serving
@@ -164,8 +164,30 @@ def test_where_curl_cannot_go(user_session: Session, transport: str) -> None:
 
 
 def test_who_asks_for_a_page() -> None:
-    """curl alone."""
-    assert clients(PROMISED) == (Client.CURL,)
+    """curl, which users know, and a socket of our own, which tells the time better."""
+    assert clients(PROMISED) == (Client.CURL, Client.NATIVE)
+    assert timed(PROMISED) is Client.NATIVE
+
+
+@over(*STREAMS)
+def test_a_page_by_a_socket_of_our_own(user_session: Session, transport: Transport) -> None:
+    """Status and body are those that curl finds, and the times are in their order."""
+    with serving(user_session, transport, lambda _request: page("403 Forbidden")) as server:
+        reply = native.ask_page(user_session, server.endpoint, "/x", Deadline.after(10))
+    assert (reply.status, reply.body, reply.complaint) == (403, b"a title\n", "")
+    assert server.heard[0].startswith(b"GET /x HTTP/1.1\r\n")
+    times = reply.times
+    assert times.connected is not None
+    assert times.first_byte is not None
+    assert times.started <= times.connected <= times.first_byte <= times.ended
+
+
+@pytest.mark.parametrize("said", [b"", b"hello\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"])
+def test_what_is_no_page(user_session: Session, said: bytes) -> None:
+    """A reply that is none of HTTP, or one that is cut off, is never judged to be a page."""
+    with serving(user_session, Transport.TCP4, lambda _request: said) as server:
+        reply = native.ask_page(user_session, server.endpoint, "/", Deadline.after(10))
+    assert judge(reply, PROMISED)
 
 
 @over(*STREAMS)

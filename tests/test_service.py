@@ -157,10 +157,10 @@ def test_a_warm_probe_has_its_own_limit(opened: Open) -> None:
 
 
 def test_the_client_waits_to_the_end_of_its_limit(opened: Open) -> None:
-    """The image is silent, so the limit of 3 s by the contract, times 0.46, has to pass."""
+    """The image is silent, so nearly all of the limit of 3 s by the contract, times 0.46, has to pass."""
     with opened(BROKEN / "ignores-sockets", timeout_scale=0.46) as service, pytest.raises(ProbeFailed):
         service.ask_cold(TCP4)
-    assert service.replies[0].times.whole_s >= 1.38
+    assert service.replies[0].times.whole_s >= 1.3  # the limit began before the client did
     assert service.replies[0].complaint.startswith("nothing came to an end within ")
 
 

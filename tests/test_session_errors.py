@@ -21,6 +21,7 @@ from harness.runtime import Runtime
 from harness.session import opening
 from harness.session.session import Session
 from harness.session.spec import Bind
+from tests.processes import DEFAULT_SIGNALS
 from tests.sessions import cgroups_of, isolated, opened, running
 
 MAKE_VIEW = "make the session's view of the machine"
@@ -187,7 +188,7 @@ def test_a_harness_that_is_killed(store: ImageStore, number: signal.Signals) -> 
     """The kernel closes its end of the channel; the supervisor sees that and removes the session."""
     store.prepare()
     folder = Path(opening.__file__).parents[2]
-    command = [sys.executable, "-c", HARNESS, os.fspath(store.graph)]
+    command = [*DEFAULT_SIGNALS, sys.executable, "-c", HARNESS, os.fspath(store.graph)]
     with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as harness:
         assert harness.stdout is not None
         told = json.loads(harness.stdout.readline())

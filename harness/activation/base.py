@@ -75,13 +75,26 @@ class Activated(abc.ABC):
     def service_of(self, transport: Transport) -> str:
         """Return the service unit that a client of `transport` wakes."""
 
+    def container_of(self, transport: Transport) -> str:
+        """Return the name of the container that a client of `transport` wakes; its service has the same."""
+        return self.service_of(transport).removesuffix(".service")
+
     @abc.abstractmethod
     def awake(self, transport: Transport) -> bool:
         """Whether the container behind `transport` has been started."""
 
     @abc.abstractmethod
+    def listen(self) -> None:
+        """Let systemd, or the launcher, listen; raise UnitFailed with systemd's reason."""
+
+    @abc.abstractmethod
     def rearm(self, deadline: Deadline) -> None:
         """Stop what runs, so that the next client is the first one again."""
+
+    def pause(self, deadline: Deadline) -> None:
+        """Stop what runs and what listens, so that another can have the addresses; `listen` goes on."""
+        self._stop_all(deadline)
+        self.session.manager.reset_failed()
 
     def wait_awake(self, transport: Transport, deadline: Deadline) -> None:
         """Wait until the service behind `transport` is up; raise UnitFailed as soon as it has failed."""
@@ -141,8 +154,15 @@ class Activation(abc.ABC):
     name: str
 
     @abc.abstractmethod
-    def activate(self, session: Session, workload: Workload) -> contextlib.AbstractContextManager[Activated]:
+    def install(self, session: Session, workload: Workload) -> contextlib.AbstractContextManager[Activated]:
+        """Prepare everything but listening, and take everything away again at the end of the context."""
+
+    @contextlib.contextmanager
+    def activate(self, session: Session, workload: Workload) -> Iterator[Activated]:
         """Let systemd listen for `workload`, and take everything away again at the end of the context."""
+        with self.install(session, workload) as activated:
+            activated.listen()
+            yield activated
 
 
 @contextlib.contextmanager

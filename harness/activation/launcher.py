@@ -139,15 +139,14 @@ class LauncherActivation(Activation):
     name = "launcher"
 
     @contextlib.contextmanager
-    def activate(self, session: Session, workload: Workload) -> Iterator[Launched]:
-        """Start the launchers; stop them at the end."""
+    def install(self, session: Session, workload: Workload) -> Iterator[Launched]:
+        """Prepare the launchers' outputs; stop the launchers at the end."""
         launched = Launched(session, workload)
         names = [unit.removesuffix(".service") for unit in launched.services]
         with clean_up(session, *names):
             try:
                 for unit in launched.services:
                     session.capture(unit)
-                launched.listen()
                 yield launched
             finally:
                 if not session.kept:

@@ -94,8 +94,8 @@ class UnitActivation(Activation):
         self._service_text = service_text
 
     @contextlib.contextmanager
-    def activate(self, session: Session, workload: Workload) -> Iterator[InstalledUnits]:
-        """Write both units, reload, start the socket; stop and remove them at the end."""
+    def install(self, session: Session, workload: Workload) -> Iterator[InstalledUnits]:
+        """Write both units and reload; stop and remove them at the end."""
         with clean_up(session, workload.name):
             texts = {
                 f"{workload.name}.socket": socket_text(workload),
@@ -107,7 +107,6 @@ class UnitActivation(Activation):
                     session.write(f"{session.paths.units}/{name}", text)
                 session.capture(installed.services[0])
                 session.manager.reload()
-                installed.listen()
                 yield installed
             finally:
                 if not session.kept:

@@ -11,7 +11,7 @@ from harness.probes.reply import Reply, Times, judge
 from harness.session.session import Session
 from harness.transports import Endpoint
 
-__all__ = ["Client", "Reply", "Times", "ask", "clients", "judge"]
+__all__ = ["Client", "Reply", "Times", "ask", "clients", "judge", "timed"]
 
 
 class Client(StrEnum):
@@ -24,7 +24,12 @@ class Client(StrEnum):
 
 def clients(promised: BytesProbe | HttpProbe) -> tuple[Client, ...]:
     """Return who can ask for what a contract promises, the client that users know first."""
-    return (Client.CURL,) if isinstance(promised, HttpProbe) else (Client.SOCAT, Client.NATIVE)
+    return (Client.CURL, Client.NATIVE) if isinstance(promised, HttpProbe) else (Client.SOCAT, Client.NATIVE)
+
+
+def timed(promised: BytesProbe | HttpProbe) -> Client:
+    """Return whose times are best: those of a socket of our own, since it starts no program."""
+    return clients(promised)[-1]
 
 
 def ask(
@@ -32,7 +37,8 @@ def ask(
 ) -> Reply:
     """Let `client` ask the endpoint what the contract says; the reply is not judged here."""
     if isinstance(promised, HttpProbe):
-        return curl.ask(session, endpoint, promised.path, deadline)
+        fetch = native.ask_page if client is Client.NATIVE else curl.ask
+        return fetch(session, endpoint, promised.path, deadline)
     sent = promised.send.encode()
     talk = native.ask if client is Client.NATIVE else socat.ask
     return talk(session, endpoint, sent, deadline)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import os
 import socket
 import time
+from dataclasses import replace
+from typing import cast
 
 from harness.deadline import Deadline
 from harness.probes.reply import Reply, Times
@@ -40,6 +44,29 @@ def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -
             complaint = os.strerror(error.errno) if error.errno else str(error)
         ended = time.monotonic()
     return Reply(endpoint, "native", sent, bytes(received), Times(started, connected, first, ended), complaint)
+
+
+def ask_page(session: Session, endpoint: Endpoint, path: str, deadline: Deadline) -> Reply:
+    """Fetch a page, and close the connection with it."""
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    reply = ask(session, endpoint, request, deadline)
+    page = http.client.HTTPResponse(cast(socket.socket, _Received(reply.body)))
+    try:
+        page.begin()
+        return replace(reply, body=page.read(), status=page.status)
+    except (http.client.HTTPException, OSError) as error:
+        return replace(reply, complaint=reply.complaint or f"it is no HTTP reply: {error!r}")
+
+
+class _Received:
+    """What `http.client` wants of a socket, over what has been received already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        """Return a file with all of it."""
+        return io.BytesIO(self._data)
 
 
 def _address(session: Session, endpoint: Endpoint) -> tuple[str, int] | tuple[int, int] | str:

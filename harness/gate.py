@@ -1,0 +1,165 @@
+"""The verdict on a candidate image against its baseline, and against the budgets of its contract.
+
+The candidate is a regression when it is slower than the baseline beyond chance (Mann-Whitney U, `ALPHA`) and by more
+than the slow-down that is allowed (ratio of the medians). It passes when chance alone does not explain how far below
+that slow-down it is. When neither can be said at the end of the plan, the verdict is `inconclusive`.
+
+So that a clear case does not take the whole time, the gate looks at the samples while they come. Each such look asks
+for `INTERIM_ALPHA`, so little that the error of the last look stays nearly what it is (Haybittle 1971; Peto et al.
+1976).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness import statistics
+from harness.errors import GateError
+from harness.measure import Measurement
+from harness.record import BudgetCheck, Case, Comparison, Kind, PhaseComparison, Role, Verdict
+from harness.timeline import Timeline
+
+#: Chance of calling an image slower than itself.
+ALPHA = 0.01
+
+#: The same at each look before the last.
+INTERIM_ALPHA = 0.001
+
+#: Chance of letting an image pass that is just as slow as allowed.
+PASS_ALPHA = 0.05
+
+#: Samples of each image at which to look; each look has twice those of the last, so there are few.
+LOOKS = (16, 32, 64, 128, 256)
+
+#: Fewer samples of each image than this give no verdict: the approximation of U needs them.
+FEWEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is allowed."""
+
+    #: Ratio of the medians, candidate through baseline.
+    max_slowdown: float = 1.10
+
+
+def look(candidate: Sequence[float], baseline: Sequence[float], rule: Rule) -> Verdict | None:
+    """Return the verdict while samples still come, None when more are needed."""
+    if statistics.p_greater(candidate, _scaled(baseline, rule)) < INTERIM_ALPHA:
+        return Verdict.REGRESSION
+    if statistics.p_greater(_scaled(baseline, rule), candidate) < INTERIM_ALPHA:
+        return Verdict.PASS
+    return None
+
+
+def verdict(candidate: Sequence[float], baseline: Sequence[float], rule: Rule) -> Verdict:
+    """Return the verdict on all samples that there will be; raise GateError when they are too few."""
+    if min(len(candidate), len(baseline)) < FEWEST:
+        raise GateError(
+            f"A verdict takes {FEWEST} samples of each image; there are {len(candidate)} and {len(baseline)}.",
+            remedy="Give the measurement more time.",
+        )
+    ratio = statistics.median(candidate) / statistics.median(baseline)
+    if ratio > rule.max_slowdown and statistics.p_greater(candidate, baseline) < ALPHA:
+        return Verdict.REGRESSION
+    if statistics.p_greater(_scaled(baseline, rule), candidate) < PASS_ALPHA:
+        return Verdict.PASS
+    return Verdict.INCONCLUSIVE
+
+
+def clear(measured: Measurement, rule: Rule) -> bool:
+    """Whether every verdict is clear already; looks only at the counts of `LOOKS`."""
+    candidate, baseline = (measured[role] for role in (Role.CANDIDATE, Role.BASELINE))
+    if len(candidate.cold) not in LOOKS:
+        return False
+    return all(look(_whole(candidate.of(kind)), _whole(baseline.of(kind)), rule) for kind in Kind)
+
+
+def compare(case: Case, kind: Kind, measured: Measurement, rule: Rule) -> Comparison:
+    """Return the verdict with all that explains it, phase by phase."""
+    candidate, baseline = (measured[role].of(kind) for role in (Role.CANDIDATE, Role.BASELINE))
+    ours, theirs = _whole(candidate), _whole(baseline)
+    said = verdict(ours, theirs, rule)
+    interval = statistics.ratio_of_medians(ours, theirs)
+    phases = _phases(candidate, baseline)
+    return Comparison(
+        case=case,
+        kind=kind,
+        verdict=said,
+        count=min(len(ours), len(theirs)),
+        candidate_ms=statistics.median(ours) * 1000,
+        baseline_ms=statistics.median(theirs) * 1000,
+        ratio=statistics.median(ours) / statistics.median(theirs),
+        low=interval.low,
+        high=interval.high,
+        confidence=interval.confidence,
+        p_slower=statistics.p_greater(ours, theirs),
+        max_slowdown=rule.max_slowdown,
+        phases=phases,
+        grown=_grown(phases),
+    )
+
+
+def within_budget(case: Case, kind: Kind, timelines: Sequence[Timeline], limit_ms: float) -> BudgetCheck:
+    """Return whether the median keeps to what the contract allows."""
+    median_ms = statistics.median(_whole(timelines)) * 1000
+    return BudgetCheck(
+        case=case, kind=kind, limit_ms=limit_ms, median_ms=median_ms, count=len(timelines), within=median_ms <= limit_ms
+    )
+
+
+def sentence(comparison: Comparison) -> str:
+    """Return the verdict in words, with the phase that grew."""
+    case = comparison.case
+    what = f"{case.contract} ({case.activation}, {case.transport}), {comparison.kind}"
+    numbers = (
+        f"{comparison.candidate_ms:.1f} ms against {comparison.baseline_ms:.1f} ms, ratio {comparison.ratio:.3f} "
+        f"({comparison.low:.3f} to {comparison.high:.3f} with {comparison.confidence:.0%} confidence, "
+        f"{comparison.count} of each), allowed {comparison.max_slowdown:g}"
+    )
+    grown = next((phase for phase in comparison.phases if phase.phase == comparison.grown), None)
+    where = f"; most grew '{grown.phase}', from {grown.baseline_ms:.1f} to {grown.candidate_ms:.1f} ms" if grown else ""
+    return f"{comparison.verdict}: {what}: {numbers}{where}"
+
+
+def budget_sentence(check: BudgetCheck) -> str:
+    """Return what a budget allows and what was measured, in words."""
+    case, said = check.case, "within budget" if check.within else "over budget"
+    return (
+        f"{said}: {case.contract} ({case.activation}, {case.transport}), {check.kind}: median {check.median_ms:.1f} ms "
+        f"of {check.count}, allowed {check.limit_ms:g} ms"
+    )
+
+
+def _whole(timelines: Sequence[Timeline]) -> list[float]:
+    return [timeline.whole_s for timeline in timelines]
+
+
+def _scaled(baseline: Sequence[float], rule: Rule) -> list[float]:
+    return [value * rule.max_slowdown for value in baseline]
+
+
+def _phases(candidate: Sequence[Timeline], baseline: Sequence[Timeline]) -> tuple[PhaseComparison, ...]:
+    """Compare the phases that every sample of both images has."""
+    first, *others = [timeline.phases for timeline in (*candidate, *baseline)]
+    names = [name for name in first if all(name in other for other in others)]
+    found = []
+    for name in names:
+        ours = [timeline.phases[name] for timeline in candidate]
+        theirs = [timeline.phases[name] for timeline in baseline]
+        found.append(
+            PhaseComparison(
+                phase=name,
+                candidate_ms=statistics.median(ours) * 1000,
+                baseline_ms=statistics.median(theirs) * 1000,
+                p_slower=statistics.p_greater(ours, theirs),
+            )
+        )
+    return tuple(found)
+
+
+def _grown(phases: Sequence[PhaseComparison]) -> str:
+    """Return the phase whose median grew most, of those that grew beyond chance."""
+    slower = [phase for phase in phases if phase.p_slower < ALPHA and phase.candidate_ms > phase.baseline_ms]
+    return max(slower, key=lambda phase: phase.candidate_ms - phase.baseline_ms).phase if slower else ""

@@ -1,0 +1,127 @@
+"""The commands of the gate: compare two images without pytest, and find out how often its verdicts are wrong."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+from harness import __version__, bases, calibrate, contract, progress, record
+from harness.activation import activations
+from harness.capabilities import Capabilities
+from harness.cli import Command, say
+from harness.environment import environment
+from harness.errors import UsageError
+from harness.findings import Findings, Subject, find
+from harness.gate import Rule
+from harness.images import Image, ImageStore, default_folder
+from harness.measure import Plan
+from harness.record import Results, Role, Verdict
+from harness.runtime import lacking
+from harness.session import opening
+from harness.transports import Transport
+
+#: Exit statuses of `gate`; those of wrong input (2) and of the machine (3) are every command's.
+REGRESSION, UNCLEAR = 1, 4
+
+_SUBJECT = Path("containers/echo")
+
+# --- gate -------------------------------------------------------------------------------------------------------------
+
+
+def _gate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--contract", type=Path, default=_SUBJECT, metavar="PATH", help="what both images promise")
+    parser.add_argument("--candidate", metavar="IMAGE", help="the image to judge (default: the contract's own)")
+    parser.add_argument("--baseline", metavar="IMAGE", required=True, help="the image that it is compared with")
+    parser.add_argument("--max-slowdown", type=float, default=1.10, metavar="RATIO", help="allow this (default: 1.10)")
+    parser.add_argument("--limit", type=float, default=60.0, metavar="SECONDS", help="per transport (default: 60)")
+    parser.add_argument("--activation", choices=tuple(activations()), default="unit", help="(default: unit)")
+    parser.add_argument("--transport", type=Transport, action="append", choices=tuple(Transport), help="repeatable")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="write results.json there")
+
+
+def _gate(options: argparse.Namespace) -> int:
+    """Compare two images; the status is 0 (pass), 1 (regression), 4 (inconclusive), 2 or 3 (no verdict)."""
+    if options.max_slowdown <= 1 or options.limit <= 0:
+        raise UsageError("'--max-slowdown' is a number above 1, and '--limit' one above 0.")
+    began, started = datetime.now().astimezone(), time.monotonic()
+    subject = contract.load(options.contract)
+    capabilities = Capabilities()
+    store = ImageStore(default_folder(), progress.to_stderr)
+    base = store.known_base() or bases.choose()
+    images: dict[str, Image] = {
+        Role.CANDIDATE: store.existing(subject.name, options.candidate)
+        if options.candidate
+        else store.image(subject, base),
+        Role.BASELINE: store.existing(subject.name, options.baseline),
+    }
+    without = lacking(capabilities)
+    wanted = options.transport or [transport for transport in subject.transports if transport not in without]
+    found = Findings()
+    for transport in wanted:
+        if transport not in subject.transports or transport in without:
+            raise UsageError(
+                f"The transport '{transport}' is not in the contract, or this machine has no client for it."
+            )
+        one = Subject(subject, images, activations()[options.activation], transport, without)
+        with opening.testing(store.graph) as session:
+            found = found.with_(find(session, one, Plan(options.limit), Rule(options.max_slowdown), progress.to_stderr))
+    for line in (*found.wrong, *found.unclear, *found.fine):
+        say(line)
+    if options.results:
+        results = Results(
+            version=__version__,
+            started=began.isoformat(timespec="seconds"),
+            duration_s=time.monotonic() - started,
+            environment=environment(capabilities, str(base), strict=False),
+            series=found.series,
+            comparisons=found.comparisons,
+            budgets=found.budgets,
+        )
+        record.write(results, options.results)
+    return REGRESSION if found.wrong else UNCLEAR if found.unclear else 0
+
+
+# --- calibrate --------------------------------------------------------------------------------------------------------
+
+
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--contract", type=Path, default=_SUBJECT, metavar="PATH", help="what to activate")
+    parser.add_argument("--minutes", type=float, default=12.0, help="how long to record (default: 12)")
+    parser.add_argument("--transport", type=Transport, default=Transport.TCP4, choices=tuple(Transport))
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    """Print how often the gate is wrong here."""
+    subject = contract.load(options.contract)
+    store = ImageStore(default_folder(), progress.to_stderr)
+    base = store.known_base() or bases.choose()
+    unit = activations()["unit"]
+    with tempfile.TemporaryDirectory(prefix="harness-calibrate-") as folder:
+        plain = {"baseline": store.image(calibrate.delayed(subject, 0.0, Path(folder, "plain")), base)}
+        trial = calibrate.record(store, plain, subject, unit, options.transport, 5.0, progress.to_stderr)
+        cold_s = trial["baseline"].median_s
+        images = calibrate.build(store, subject, base, cold_s, Path(folder))
+    started = time.monotonic()
+    seconds = options.minutes * 60
+    measured = calibrate.record(store, images, subject, unit, options.transport, seconds, progress.to_stderr)
+    turns = sum(len(found.cold) for found in measured.values())
+    turn_s = (time.monotonic() - started) / turns
+    say(f"cold activation {cold_s * 1000:.0f} ms, one turn {turn_s * 1000:.0f} ms, {turns} turns in {seconds:.0f} s")
+    say(f"{'':18} {'ratio':>6} {'allowed':>8} {'limit':>7} {'samples':>8} {'replays':>8}   pass  regr.  incon.  median")
+    for one in calibrate.judge(measured, turn_s):
+        shares = "  ".join(f"{one.verdicts[verdict]:5.1%}" for verdict in Verdict)
+        claim = one.claim
+        say(
+            f"{claim.name:18} {one.ratio:6.3f} {claim.rule.max_slowdown:8.3f} {claim.limit_s:5.0f} s {one.count:8} "
+            f"{one.replays:8}  {shares}  {one.taken * 2 * turn_s:4.0f} s"
+        )
+    return 0
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("gate", "compare two images of one contract, and judge", _gate_arguments, _gate),
+    Command("calibrate", "find out how often the gate's verdicts are wrong here", _calibrate_arguments, _calibrate),
+)

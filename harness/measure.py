@@ -1,0 +1,128 @@
+"""Two images of one contract, measured turn by turn in one session, so that both meet the same noise.
+
+A turn is one cold activation of one image, some warm talks with it, and its stop. A block is one turn of each image, in
+an order that chance decides. The first block is thrown away: it reads the images from the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from harness.activation import Activation
+from harness.contract import Contract
+from harness.deadline import Deadline
+from harness.errors import BaselineFailed, HarnessError
+from harness.images import Image
+from harness.progress import Progress
+from harness.record import Kind, Role
+from harness.service import Service, open_services
+from harness.session.session import Session
+from harness.statistics import median
+from harness.timeline import Timeline
+from harness.transports import Transport
+
+#: Warm talks in each turn, of which the median one counts: talks with one container are not independent of each other.
+WARM_TALKS = 5
+
+#: Blocks that are thrown away.
+WARM_UP = 1
+
+#: Most cold activations of each of two images, and of one that is compared with nothing.
+MOST, MOST_ALONE = 256, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When to stop measuring."""
+
+    #: Longest measurement of one transport, in seconds; the block that is under way ends.
+    limit_s: float = 60.0
+    #: Most cold activations of each image.
+    most: int = MOST
+    #: Seed of the order of turns.
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The timelines of one image, in the order in which they were measured."""
+
+    image: Image
+    cold: list[Timeline] = field(default_factory=list)
+    warm: list[Timeline] = field(default_factory=list)
+
+    @property
+    def median_s(self) -> float:
+        """Median of the cold activations, in seconds."""
+        return median([timeline.whole_s for timeline in self.cold])
+
+    def of(self, kind: Kind) -> list[Timeline]:
+        """Return the cold ones or the warm ones."""
+        return self.cold if kind is Kind.COLD else self.warm
+
+
+#: What has been measured of each image, by its role.
+Measurement = Mapping[str, Measured]
+
+#: Tells whether enough is known.
+Enough = Callable[[Measurement], bool]
+
+
+@contextlib.contextmanager
+def prepared(
+    session: Session,
+    contract: Contract,
+    images: Mapping[str, Image],
+    activation: Activation,
+    lacking: frozenset[Transport],
+    timeout_scale: float = 1.0,
+) -> Iterator[dict[str, Service]]:
+    """Install a service for each image at the same addresses; only the one whose turn it is listens there."""
+    names = {f"{contract.name}-{role}": image for role, image in images.items()}
+    with open_services(session, contract, names, activation, lacking, timeout_scale) as services:
+        yield {role: services[f"{contract.name}-{role}"] for role in images}
+
+
+def measure(
+    services: Mapping[str, Service], transport: Transport, plan: Plan, enough: Enough, progress: Progress
+) -> Measurement:
+    """Measure block by block until `enough` says so or the plan's limit is reached.
+
+    Raises BaselineFailed when the baseline image does not do what its contract promises; what another one raises is
+    that one's fault.
+    """
+    found = {role: Measured(service.image) for role, service in services.items()}
+    chance = random.Random(plan.seed)  # noqa: S311 -- no secret
+    deadline = Deadline.after(plan.limit_s)
+    name = next(iter(services.values())).contract.name
+    for block in range(WARM_UP + plan.most):
+        for role in chance.sample(list(services), len(services)):
+            cold, warm = _turn(services[role], role, transport)
+            if block >= WARM_UP:
+                found[role].cold.append(cold)
+                found[role].warm.append(warm)
+        if block > WARM_UP and (deadline.expired or enough(found)):
+            break
+        progress(f"{name} over {transport}: {block} activations of each image, {deadline.elapsed_s:.0f} s")
+    return found
+
+
+def _turn(service: Service, role: str, transport: Transport) -> tuple[Timeline, Timeline]:
+    try:
+        service.listen()
+        cold = service.time_cold(transport)
+        talks = [service.time_warm(transport) for _ in range(WARM_TALKS)]
+        service.pause()
+    except HarnessError as error:
+        if role != Role.BASELINE:
+            raise
+        raise BaselineFailed(
+            f"The baseline image '{service.image.reference}' of '{service.contract.name}' fails its own contract, "
+            "so nothing can be compared with it.",
+            remedy="Name a baseline that passes the suites.",
+            evidence={"what it did": str(error)},
+        ) from None
+    return cold, sorted(talks, key=lambda talk: talk.whole_s)[WARM_TALKS // 2]

@@ -1,0 +1,97 @@
+"""The statistics, against scipy's and numpy's."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+import pytest
+from scipy import stats
+
+from harness import statistics
+
+
+def times(count: int, seed: int, *, middle: float = 0.15, digits: int = 6) -> list[float]:
+    """Return numbers like the times of activations: a long tail, and ties when they are rounded."""
+    chance = random.Random(seed)
+    return [round(middle * chance.lognormvariate(0, 0.08), digits) for _ in range(count)]
+
+
+PAIRS = {
+    "alike": (times(40, 1), times(40, 2)),
+    "slower": (times(40, 3, middle=0.165), times(40, 4)),
+    "faster": (times(25, 5, middle=0.1), times(60, 6)),
+    "many ties": (times(30, 7, digits=2), times(30, 8, digits=2)),
+    "two groups only": ([1.0] * 9 + [2.0], [1.0] * 10),
+    "few": (times(8, 9), times(8, 10)),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_mann_whitney_is_that_of_scipy(pair: tuple[Sequence[float], Sequence[float]]) -> None:
+    """The one-sided p-value by the normal approximation, with ties and continuity."""
+    ours, theirs = pair
+    expected = stats.mannwhitneyu(ours, theirs, alternative="greater", method="asymptotic").pvalue
+    assert statistics.p_greater(ours, theirs) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_approximation_is_near_the_exact_value() -> None:
+    """At 8 values on each side, the fewest that the gate takes, the approximation is good enough to judge by."""
+    ours, theirs = times(8, 9, middle=0.17), times(8, 10)
+    exact = stats.mannwhitneyu(ours, theirs, alternative="greater", method="exact").pvalue
+    assert statistics.p_greater(ours, theirs) == pytest.approx(exact, abs=0.003)
+
+
+def test_equal_values_are_no_evidence() -> None:
+    """Where every value is the same, nothing is greater."""
+    assert statistics.p_greater([0.1] * 20, [0.1] * 20) == 1.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_quantile_is_that_of_numpy(share: float, count: int) -> None:
+    """Definition 7 is numpy's default."""
+    values = times(count, 11)
+    assert statistics.quantile(values, share) == pytest.approx(numpy.quantile(values, share), rel=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_mad_is_that_of_scipy(count: int) -> None:
+    """The deviation is not scaled."""
+    values = times(count, 12)
+    assert statistics.mad(values) == pytest.approx(stats.median_abs_deviation(values), rel=1e-12)
+
+
+def test_the_bootstrap_interval_is_that_of_scipy() -> None:
+    """Both redraw at chance, so their bounds agree to a part of the interval's own width."""
+    ours, theirs = times(60, 13, middle=0.16), times(60, 14)
+
+    def ratio(first: Any, second: Any, axis: int) -> Any:
+        return numpy.median(first, axis=axis) / numpy.median(second, axis=axis)
+
+    expected = stats.bootstrap(
+        (ours, theirs), ratio, n_resamples=5000, method="percentile", vectorized=True, rng=numpy.random.default_rng(1)
+    ).confidence_interval
+    found = statistics.ratio_of_medians(ours, theirs)
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=0.15 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.15 * width)
+    assert found == statistics.ratio_of_medians(ours, theirs)
+
+
+def test_the_interval_covers_the_truth() -> None:
+    """Of 95 % intervals, about 95 in 100 hold the true ratio."""
+    held = 0
+    for seed in range(100):
+        ours, theirs = times(30, 1000 + seed, middle=0.165), times(30, 2000 + seed)
+        interval = statistics.ratio_of_medians(ours, theirs)
+        held += interval.low <= 1.1 <= interval.high
+    assert held >= 88
+
+
+def test_a_greater_series_is_seldom_taken_for_chance() -> None:
+    """At the gate's own level one image is called slower than itself in about one of a hundred comparisons."""
+    alarms = sum(statistics.p_greater(times(40, 3000 + seed), times(40, 4000 + seed)) < 0.01 for seed in range(400))
+    assert alarms <= 10

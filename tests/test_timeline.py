@@ -1,0 +1,86 @@
+"""Timelines: in order, adding up, and refused where the clocks contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from harness import timeline
+from harness.activation import activations
+from harness.contract import load
+from harness.errors import Blame, ClockStepped, TimelineError
+from harness.images import Image
+from harness.probes import Client
+from harness.runtime import Runtime
+from harness.service import Service, open_service
+from harness.timeline import Mark
+from harness.transports import Transport
+from tests.runs import ECHO
+
+#: On which mark each phase of a complete activation ends, in the order of the activation.
+ALL = list(Mark)
+
+
+def test_phases_add_up() -> None:
+    """Each phase lies between two marks that follow each other; together they are the whole."""
+    seen = {mark: 100.0 + number * number for number, mark in enumerate(ALL)}
+    built = timeline.build(seen, ready=150.0)
+    assert list(built.phases) == [f"{before} -> {after}" for before, after in pairwise(ALL)]
+    assert list(built.phases.values()) == [2 * number + 1 for number in range(len(ALL) - 1)]
+    assert built.whole_s == sum(built.phases.values()) == 49
+    assert built.ready_s == 50
+
+
+def test_marks_that_are_not_known_join_two_phases() -> None:
+    """The launcher has no job and no podman of systemd's: the phase is from the connect to podman's record."""
+    built = timeline.build({Mark.END: 4.0, Mark.CONNECT: 1.0, Mark.CREATED: 2.5})
+    assert built.phases == {"connect -> created": 1.5, "created -> end": 1.5}
+    assert built.ready_s is None
+
+
+def test_a_mark_before_its_time() -> None:
+    """Each contradiction is named, with its size."""
+    with pytest.raises(TimelineError) as caught:
+        timeline.build({Mark.CONNECT: 5.0, Mark.JOB: 4.9985, Mark.PODMAN: 6.0, Mark.EXEC: 5.5})
+    assert "'job' came 1.500 ms before 'connect'" in caught.value.sentence
+    assert "'exec' came 500.000 ms before 'podman'" in caught.value.sentence
+    assert caught.value.blame is Blame.HARNESS
+
+
+@pytest.fixture(params=["generate", "unit", "launcher"])
+def service(request: pytest.FixtureRequest, harness_runtime: Runtime, echo_image: Image) -> Iterator[Service]:
+    """The echo service, asleep."""
+    with open_service(
+        harness_runtime.session(),
+        load(ECHO),
+        echo_image,
+        activations()[request.param],
+        harness_runtime.lacking,
+        harness_runtime.options.timeout_scale,
+    ) as opened:
+        yield opened
+
+
+def test_an_activation(service: Service) -> None:
+    """Every mark is there that the activation can have; the launcher's service has been active all the time."""
+    by_launcher = service.activation == "launcher"
+    found = service.time_cold(Transport.TCP4)
+    assert list(found.at) == [mark for mark in Mark if not (by_launcher and mark in (Mark.JOB, Mark.PODMAN))]
+    assert (found.ready_s is None) is by_launcher
+    warm = service.time_warm(Transport.TCP4)
+    assert list(warm.at) == [Mark.CONNECT, Mark.REPLY, Mark.END]
+    assert warm.whole_s < found.whole_s
+
+
+def test_a_clock_that_steps(service: Service) -> None:
+    """Podman writes in real time: when that is set during the activation, there is no timeline."""
+    before = timeline.clock_offset()
+    reply = service.ask_cold(Transport.TCP4, Client.NATIVE)
+    service.wait_awake(Transport.TCP4)
+    with pytest.raises(ClockStepped) as caught:
+        timeline.cold(service.activated, Transport.TCP4, reply, before - 3600)
+    assert caught.value.moved_s == pytest.approx(3600, abs=1)
+    assert caught.value.blame is Blame.MACHINE
+    assert timeline.cold(service.activated, Transport.TCP4, reply, before).whole_s == reply.times.whole_s
