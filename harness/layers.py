@@ -1,0 +1,129 @@
+"""The inner layers that a socket passes, each tried alone: the program without a container, and `podman run`.
+
+There is no systemd in them: a parent of our own hands over the sockets, see `harness.handing`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from harness.activation import Workload
+from harness.handing import handed
+from harness.session.session import Session
+
+
+class Layer(StrEnum):
+    """Who can lose a socket, the innermost first."""
+
+    PROGRAM = "the program in the container"
+    CONTAINER = "podman, the OCI runtime or the options of the container"
+    LAUNCHER = "systemd-socket-activate"
+    UNIT = "the systemd unit"
+
+
+#: Opens a layer with its sockets listening; what is yielded is the unit whose output is that of the program.
+Open = Callable[[Session, Workload], contextlib.AbstractContextManager[str]]
+
+#: `podman unshare` lets a container's root folder be mounted; all of them end by becoming the next, so that the process
+#: which LISTEN_PID names is the image's own. The arguments are variables, and a chroot(1) to where it is called.
+_MOUNTED = 'root=$(podman mount "$0") && exec unshare --mount /bin/sh -c "$1" "$root" "$@"'
+_IN_ROOT = """\
+cd "$0" && shift && {
+    [ ! -d proc ] || mount --rbind /proc proc
+    [ ! -d dev ] || mount --rbind /dev dev
+} && exec env -i "LISTEN_PID=$$" "LISTEN_FDS=$LISTEN_FDS" "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """What an image says of its program."""
+
+    environment: tuple[str, ...]
+    user: str
+    folder: str
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+
+
+def inapplicable(session: Session, workload: Workload) -> str:
+    """Return why the program can't be tried without a container, "" where it can."""
+    if not session.own_network:
+        return "an image's program is not run outside of a container with your own account's rights"
+    if workload.options:
+        return f"the container has options that a program can't have: {' '.join(workload.options)}"
+    folder = _config(session, workload.image).folder
+    return "" if folder in ("", "/") else f"the image's working folder is '{folder}', which chroot(1) can't enter"
+
+
+@contextlib.contextmanager
+def program(session: Session, workload: Workload) -> Iterator[str]:
+    """Run the image's program in the image's root folder, as its user and with its environment, in no container."""
+    config = _config(session, workload.image)
+    name = f"{workload.name}-program"
+    with _removed(session, name):
+        create = ("podman", "create", "--replace", f"--name={name}", "--pull=never", "--network=none")
+        session.run([*create, workload.image, *workload.command])
+        as_user = [f"--userspec={config.user}"] if config.user else []
+        change = (*config.environment, "/usr/sbin/chroot", *as_user, ".")
+        run = (*change, *config.entrypoint, *(workload.command or config.command))
+        with handed(
+            session,
+            workload.listeners,
+            ("podman", "unshare", "/bin/sh", "-c", _MOUNTED, name, _IN_ROOT, *run),
+            f"{name}.service",
+        ):
+            yield f"{name}.service"
+
+
+@contextlib.contextmanager
+def container(session: Session, workload: Workload) -> Iterator[str]:
+    """Run `podman run` as every activation does."""
+    made = replace(workload, name=f"{workload.name}-container")
+    with (
+        _removed(session, made.name),
+        handed(session, made.listeners, made.podman_run(), f"{made.name}.service"),
+    ):
+        yield f"{made.name}.service"
+
+
+def variants(session: Session, workload: Workload) -> dict[str, Workload]:
+    """Return what may make the difference for a container -> the workload with just that changed."""
+    config = _config(session, workload.image)
+    found = {
+        "with an init process (--init)": ("--init",),
+        "as root (--user=root)": ("--user=root",),
+        "in the session's network (--network=host)": ("--network=host",),
+    }
+    changed = {title: replace(workload, options=(*workload.options, *options)) for title, options in found.items()}
+    if not config.entrypoint:
+        return changed
+    without = replace(
+        workload, options=(*workload.options, "--entrypoint="), command=workload.command or config.command
+    )
+    return {"without the image's ENTRYPOINT (--entrypoint=)": without, **changed}
+
+
+def _config(session: Session, image: str) -> _Config:
+    (document,) = json.loads(session.run(["podman", "image", "inspect", image]).text)
+    config = document.get("Config") or {}
+    return _Config(
+        tuple(config.get("Env") or ()),
+        config.get("User") or "",
+        config.get("WorkingDir") or "",
+        tuple(config.get("Entrypoint") or ()),
+        tuple(config.get("Cmd") or ()),
+    )
+
+
+@contextlib.contextmanager
+def _removed(session: Session, name: str) -> Iterator[None]:
+    """Remove the container at the end."""
+    try:
+        yield
+    finally:
+        session.run(["podman", "rm", "--force", "--ignore", "--time=0", name], check=False)
