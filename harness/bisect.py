@@ -202,11 +202,11 @@ def _changed(probe: Probe, workload: Workload) -> dict[str, bool]:
     """Return what was changed at the container -> whether it then answered, as far as there is time."""
     found: dict[str, bool] = {}
     with contextlib.suppress(HarnessError):
-        for title, changed in layers.variants(probe.session, workload).items():
+        for title, opened in layers.variants(probe.session, workload).items():
             if probe.deadline.expired:
                 break
-            with layers.container(probe.session, changed):
-                found[title] = not probe.problem(changed)
+            with opened(probe.session, workload):
+                found[title] = not probe.problem(workload)
     return found
 
 

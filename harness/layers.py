@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from harness.activation import Workload
 from harness.handing import handed
@@ -81,31 +82,35 @@ def program(session: Session, workload: Workload) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def container(session: Session, workload: Workload) -> Iterator[str]:
-    """Run `podman run` as every activation does."""
+def container(session: Session, workload: Workload, network: str = "none") -> Iterator[str]:
+    """Run `podman run` as every activation does, but for the network."""
     made = replace(workload, name=f"{workload.name}-container")
+    command = (f"--network={network}" if word == "--network=none" else word for word in made.podman_run())
     with (
         _removed(session, made.name),
-        handed(session, made.listeners, made.podman_run(), f"{made.name}.service"),
+        handed(session, made.listeners, tuple(command), f"{made.name}.service"),
     ):
         yield f"{made.name}.service"
 
 
-def variants(session: Session, workload: Workload) -> dict[str, Workload]:
-    """Return what may make the difference for a container -> the workload with just that changed."""
+def variants(session: Session, workload: Workload) -> dict[str, Open]:
+    """Return what may make the difference for a container -> the layer with just that changed."""
     config = _config(session, workload.image)
-    found = {
-        "with an init process (--init)": ("--init",),
-        "as root (--user=root)": ("--user=root",),
-        "in the session's network (--network=host)": ("--network=host",),
+
+    def with_options(*options: str) -> Open:
+        return lambda session, workload: container(session, replace(workload, options=(*workload.options, *options)))
+
+    def without_entrypoint(session: Session, workload: Workload) -> contextlib.AbstractContextManager[str]:
+        # podman-run(1): what stands behind an empty entrypoint is all that is run.
+        command = workload.command or config.command
+        return container(session, replace(workload, options=(*workload.options, "--entrypoint="), command=command))
+
+    return {
+        **({"without the image's ENTRYPOINT (--entrypoint=)": without_entrypoint} if config.entrypoint else {}),
+        "with an init process (--init)": with_options("--init"),
+        "as root (--user=root)": with_options("--user=root"),
+        "in the session's network (--network=host)": partial(container, network="host"),
     }
-    changed = {title: replace(workload, options=(*workload.options, *options)) for title, options in found.items()}
-    if not config.entrypoint:
-        return changed
-    without = replace(
-        workload, options=(*workload.options, "--entrypoint="), command=workload.command or config.command
-    )
-    return {"without the image's ENTRYPOINT (--entrypoint=)": without, **changed}
 
 
 def _config(session: Session, image: str) -> _Config:

@@ -82,7 +82,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them"
     )
     config.addinivalue_line("markers", "first_transport: only the first transport of each contract")
-    config.addinivalue_line("markers", "measures: alone on the machine, for images that are to be measured")
+    config.addinivalue_line(
+        "markers", "measures: alone on the machine; a case of it, only if its image is to be measured"
+    )
     config.addinivalue_line("markers", "claim(sentence): the claim of the tutorial that the test proves")
     worker_input: dict[str, str] = getattr(config, "workerinput", {})
     told = worker_input.get("harness_base")
@@ -232,7 +234,7 @@ def _marks(case: Case) -> list[pytest.MarkDecorator]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put measurements last, and leave those out that have nothing to measure."""
-    idle = [item for item in items if _measures(item) and not isinstance(_case(item), Case)]
+    idle = [item for item in items if _measures(item) and _has_case(item) and not isinstance(_case(item), Case)]
     if idle:
         config.hook.pytest_deselected(items=idle)
         items[:] = [item for item in items if item not in idle]
@@ -241,6 +243,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _measures(item: pytest.Item) -> bool:
     return item.get_closest_marker("measures") is not None
+
+
+def _has_case(item: pytest.Item) -> bool:
+    return "case" in getattr(item, "fixturenames", ())
 
 
 def _case(item: pytest.Item) -> object:

@@ -130,6 +130,14 @@ def test_a_program_that_wants_to_be_root(find: Callable[..., Bisection]) -> None
     assert [title for title, works in found.variants.items() if works] == ["as root (--user=root)"]
 
 
+@isolated
+def test_a_program_that_wants_a_network(find: Callable[..., Bisection]) -> None:
+    """It answers alone, and of the options --network makes the difference."""
+    found = find(honest("[ $(wc -l < /proc/net/unix) -gt 1 ] || exit; "))
+    assert found.guilty is Layer.CONTAINER, found
+    assert [title for title, works in found.variants.items() if works] == ["in the session's network (--network=host)"]
+
+
 def test_a_socket_unit_of_another_service(
     find: Callable[..., Bisection], unit_folder: Callable[[str, str], None]
 ) -> None:
