@@ -96,11 +96,12 @@ def _painted(text: str, code: str) -> str:
 
 def _setup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--virtme", action="store_true", help="also what the guest engine virtme takes")
+    parser.add_argument("--tests", action="store_true", help="also what the harness's own tests take")
 
 
 def _setup(options: argparse.Namespace) -> int:
     """Install the system packages that are missing."""
-    installed = packages.ensure(progress.to_stderr, virtme=options.virtme)
+    installed = packages.ensure(progress.to_stderr, [name for name in packages.EXTRAS if getattr(options, name)])
     say(f"installed: {', '.join(installed)}" if installed else "nothing to install")
     return 0
 

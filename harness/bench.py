@@ -147,8 +147,9 @@ def _warm(session: Session, service: Service, rounds: int) -> Iterator[Row]:
     service.ask_cold(Transport.TCP4)
     service.wait_awake(Transport.TCP4)
     endpoint = service.activated.workload.endpoints[Transport.TCP4]
-    assert isinstance(service.contract.probe, BytesProbe)
-    sent = service.contract.probe.send.encode()
+    promised = service.contract.probe(Transport.TCP4)
+    assert isinstance(promised, BytesProbe)
+    sent = promised.send.encode()
     ours, bare = [], []
     for _ in range(rounds):
         ours.append(native.ask(session, endpoint, sent, Deadline.after(5)).times.whole_s)

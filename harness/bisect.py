@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from harness import layers, probes, witness
@@ -17,8 +17,9 @@ from harness.contract import Contract
 from harness.deadline import Deadline
 from harness.errors import HarnessError
 from harness.layers import Layer
+from harness.probes import Supplies
 from harness.progress import Progress, silent
-from harness.service import Service, open_service
+from harness.service import Service
 from harness.session.session import Session
 from harness.transports import Transport
 from harness.witness import Witness
@@ -103,8 +104,8 @@ class Bisection:
         return "\n".join(rows) + "\n"
 
 
-#: Opens the service of an activation, listening, in the session.
-Opener = Callable[[], contextlib.AbstractContextManager[Service]]
+#: Lets an activation listen in the session.
+Opener = Callable[[], contextlib.AbstractContextManager[Activated]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Probe:
     transport: Transport
     deadline: Deadline
     timeout_scale: float = 1.0
+    supplies: Supplies = field(default_factory=Supplies)
 
     @property
     def limit(self) -> Deadline:
@@ -125,9 +127,9 @@ class Probe:
 
     def problem(self, workload: Workload) -> str:
         """Ask, and return what is wrong with the reply, or ""."""
-        promised = self.contract.probe
+        promised = self.contract.probe(self.transport)
         endpoint = workload.endpoints[self.transport]
-        reply = probes.ask(self.session, endpoint, promised, probes.timed(promised), self.limit)
+        reply = probes.ask(self.session, endpoint, promised, probes.timed(promised), self.limit, self.supplies)
         wrong = probes.judge(reply, promised)
         return f"the reply {wrong}" if wrong else ""
 
@@ -185,8 +187,7 @@ def _upper(probe: Probe, step: Step, opened: Opener) -> Step:
     if probe.deadline.expired:
         return replace(step, left_out=_NO_TIME)
     try:
-        with Witness(probe.session) as seen, opened() as service:
-            activated = service.activated
+        with Witness(probe.session) as seen, opened() as activated:
             problem = probe.problem(activated.workload)
             if not problem:
                 activated.wait_awake(probe.transport, probe.limit)
@@ -251,22 +252,20 @@ def failed(service: Service, transport: Transport, limit_s: float) -> Bisection:
     """
     deadline = Deadline.after(limit_s)
     workload = service.activated.workload
-    probe = Probe(service.session, service.contract, transport, deadline, service.timeout_scale)
+    probe = Probe(service.session, service.contract, transport, deadline, service.timeout_scale, service.supplies)
     service.activated.pause(deadline)
-    lacking = frozenset(service.contract.transports).difference(workload.endpoints)
-    uppers: dict[str, Opener] = {service.activation: lambda: _again(service, deadline)}
-    if service.activation != _LAUNCHER:
-        launcher = activations()[_LAUNCHER]
-        opened = partial(open_service, service.session, service.contract, service.image, launcher, lacking)
-        uppers = {_LAUNCHER: opened, **uppers}
+    uppers: dict[str, Opener] = {service.activation: lambda: _again(service.activated, deadline)}
+    launcher = activations()[_LAUNCHER]
+    if service.activation != _LAUNCHER and not launcher.refusal(service.contract):
+        uppers = {_LAUNCHER: partial(launcher.activate, service.session, workload), **uppers}
     return bisect(probe, workload, uppers)
 
 
 @contextlib.contextmanager
-def _again(service: Service, deadline: Deadline) -> Iterator[Service]:
-    """Let a paused service listen."""
-    service.listen()
+def _again(activated: Activated, deadline: Deadline) -> Iterator[Activated]:
+    """Let paused units listen."""
+    activated.listen()
     try:
-        yield service
+        yield activated
     finally:
-        service.activated.pause(Deadline.after(max(deadline.remaining_s, _PAUSE_S)))
+        activated.pause(Deadline.after(max(deadline.remaining_s, _PAUSE_S)))

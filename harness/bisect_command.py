@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from harness import bases, bisect, contract, progress
-from harness.activation import activations
+from harness.activation import activations, prepared, provided
 from harness.capabilities import Capabilities
 from harness.cli import Command, say
 from harness.deadline import Deadline
 from harness.errors import UsageError
 from harness.images import ImageStore, default_folder
+from harness.probes import Supplies
 from harness.runtime import lacking
-from harness.service import open_service, open_services
 from harness.session import opening
 from harness.transports import Transport
 
@@ -45,16 +45,23 @@ def _bisect(options: argparse.Namespace) -> int:
     store = ImageStore(default_folder(), progress.to_stderr)
     base = store.known_base() or bases.choose()
     image = store.existing(subject.name, options.image) if options.image else store.image(subject, base)
+    clients = {client: store.client(subject, client, base).reference for client in subject.clients}
     # The launcher needs no unit files, so it comes first: each layer adds something to the one before.
     names = sorted(options.activation or activations(), key=lambda name: (name != "launcher", name))
     ways = {name: activations()[name] for name in names}
+    listeners = [table.listener for table in subject.sockets if not without.intersection(table.transports)]
     with opening.testing(store.graph) as session:
-        opened = {name: partial(open_service, session, subject, image, way, without) for name, way in ways.items()}
-        with open_services(session, subject, {subject.name: image}, activations()["unit"], without) as services:
-            workload = services[subject.name].activated.workload
-        probe = bisect.Probe(session, subject, transport, Deadline.after(LIMIT_S))
-        found = bisect.bisect(probe, workload, opened, progress.to_stderr)
-    say(str(found).rstrip("\n"))
+        placed = session.place(listeners)
+        with session.reserve(placed), provided(session, subject) as secrets:
+            workload = prepared(subject, image.reference, placed, session.paths.home)
+            uppers = {
+                name: partial(way.activate, session, workload) for name, way in ways.items() if not way.refusal(subject)
+            }
+            limit, supplies = Deadline.after(LIMIT_S), Supplies(clients, secrets)
+            probe = bisect.Probe(session, subject, transport, limit, supplies=supplies)
+            found = bisect.bisect(probe, workload, uppers, progress.to_stderr)
+            text = supplies.masked(str(found))
+    say(text.rstrip("\n"))
     return 1 if found.guilty else 0
 
 

@@ -32,7 +32,7 @@ def write(folder: Path, runtime: Runtime, service: Service, error: BaseException
     transport = service.replies[-1].endpoint.transport if service.replies else next(iter(service.contract.transports))
     try:
         found = bisect.failed(service, transport, LIMIT_S)
-        sentence, text = found.sentence, str(found)
+        sentence, text = found.sentence, service.supplies.masked(str(found))
     except HarnessError as why:
         sentence, text = "", f"The layers could not be tried: {why.sentence}\n"
     (folder / FILE_NAME).write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ def write(folder: Path, session: Session, service: Service | None) -> list[str]:
     written = []
     for name, text in _files(session, service):
         with contextlib.suppress(OSError):
-            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).write_text(service.supplies.masked(text) if service else text, encoding="utf-8")
             written.append(name)
     return written
 

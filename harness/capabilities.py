@@ -85,7 +85,7 @@ TABLE: tuple[Row, ...] = (
         kernel_probes.storage_overlay,
     ),
     Row("crun", "containers: the runtime", _SETUP, probes.program("crun")),
-    Row("runc", "containers: the other runtime", _package("runc"), probes.program("runc")),
+    Row("runc", "containers: the other runtime", _SETUP, probes.program("runc")),
     Row("conmon", "containers", _SETUP, probes.program("conmon", "/usr/libexec/podman/conmon")),
     Row(
         "catatonit",
@@ -112,6 +112,8 @@ TABLE: tuple[Row, ...] = (
     Row("slirp4netns", "containers with a network", _package("slirp4netns"), probes.program("slirp4netns")),
     Row("pasta", "containers with a network, Podman 5's own way", _package("passt"), probes.program("pasta")),
     Row("quadlet", "the activation 'quadlet'", "install Podman 4.4 or newer", probes.quadlet),
+    Row("docker_compose", "the API service, asked by docker-compose", _SETUP, probes.docker_compose),
+    Row("docker_sdk", "the API service, asked by the Docker SDK", "pip install 'docker>=7.1'", probes.docker_sdk),
     Row(
         "uml",
         "a guest kernel without root and KVM, for what this kernel lacks",

@@ -7,6 +7,7 @@ trace (binds, connects, unshares); it never trusts the mere presence of a device
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from harness import command
@@ -38,7 +40,15 @@ SUBIDS_NEEDED = 65536
 #: Oldest Python that the harness runs on.
 _PYTHON = (3, 11)
 
-_VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)*(?:[-~^][\w.~^+-]*)?")
+_VERSION = re.compile(r"(?<![\w.])v?(\d+(?:\.\d+)*(?:[-~^][\w.~^+-]*)?)")
+
+#: Factor for the time limit of docker-compose's start.
+_DOCKER_COMPOSE_PATIENCE = 4.0
+
+#: docker-compose as the plugin of a `docker` that need not be there: it is the whole program, and runs by itself.
+DOCKER_COMPOSE_PLUGINS = tuple(
+    f"/usr/{folder}/docker/cli-plugins/docker-compose" for folder in ("libexec", "lib", "local/libexec", "local/lib")
+)
 
 
 def missing(detail: str, remedy: str = "") -> Found:
@@ -67,7 +77,7 @@ def attempt(machine: Machine, argv: Sequence[str], env: Mapping[str, str] | None
 def version_in(text: str) -> str:
     """Return the first thing in a program's `--version` that looks like a version."""
     match = _VERSION.search(text)
-    return match.group() if match else ""
+    return match.group(1) if match else ""
 
 
 def program(*names: str, flag: str = "--version") -> Probe:
@@ -83,6 +93,23 @@ def program(*names: str, flag: str = "--version") -> Probe:
         return Found(True, version_in(output), path)
 
     return probe
+
+
+def docker_compose(machine: Machine) -> Found:
+    """Find docker-compose, the plugin before the program: the latter may be a shim that calls `docker compose`."""
+    # Version 1 is a large Python program: on a busy machine its start alone took more than 5 s.
+    patient = replace(machine, patience=_DOCKER_COMPOSE_PATIENCE * machine.patience)
+    plugin = program(*DOCKER_COMPOSE_PLUGINS)(patient)
+    return plugin if plugin.present else program("docker-compose")(patient)
+
+
+def docker_sdk(_machine: Machine) -> Found:
+    """Find the package `docker` of the Python that runs this; it is not imported."""
+    try:
+        version = importlib.metadata.version("docker")
+    except importlib.metadata.PackageNotFoundError:
+        return missing(f"'{sys.executable}' has no package 'docker'")
+    return Found(True, version, "the package 'docker'")
 
 
 def systemd(machine: Machine) -> Found:

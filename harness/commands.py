@@ -1,4 +1,4 @@
-"""The commands that need the harness's packages: images, leaks, sweep, bench."""
+"""The commands that need the harness's packages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from harness import bases, bench, contract, leaks, progress
 from harness.bases import Base
 from harness.bisect_command import COMMANDS as BISECT
 from harness.cli import Command, say
+from harness.contract_command import COMMANDS as CONTRACT_COMMANDS
 from harness.errors import UsageError
 from harness.gate_commands import COMMANDS as GATE
 from harness.images import ImageStore, default_folder
+from harness.report.command import COMMANDS as REPORT
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
@@ -107,10 +109,12 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 COMMANDS: tuple[Command, ...] = (
+    *CONTRACT_COMMANDS,
     Command("images", "list, build or remove the images in the store", _images_arguments, _images),
     Command("leaks", "show what runs have left on this machine", _leaks_arguments, _leaks),
     Command("sweep", "remove what killed runs have left", _sweep_arguments, _sweep),
     Command("bench", "measure what the harness itself costs", _bench_arguments, _bench),
     *BISECT,
     *GATE,
+    *REPORT,
 )

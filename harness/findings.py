@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import gate, measure
 from harness.activation import Activation
-from harness.contract import Contract
+from harness.contract import ClientImage, Contract
 from harness.gate import Rule
 from harness.images import Image
 from harness.measure import Measured, Measurement, Plan
@@ -31,6 +31,8 @@ class Subject:
     #: Transports that no client here can use; the services don't listen on them.
     lacking: frozenset[Transport] = frozenset()
     timeout_scale: float = 1.0
+    #: What the contract's client programs run in.
+    client_images: Mapping[ClientImage, str] | None = None
 
     @property
     def case(self) -> Case:
@@ -101,7 +103,13 @@ def find(session: Session, subject: Subject, plan: Plan, rule: Rule, progress: P
         return compared and gate.clear(measured, rule)
 
     with measure.prepared(
-        session, subject.contract, subject.images, subject.activation, subject.lacking, subject.timeout_scale
+        session,
+        subject.contract,
+        subject.images,
+        subject.activation,
+        subject.lacking,
+        subject.timeout_scale,
+        subject.client_images,
     ) as services:
         measured = measure.measure(services, subject.transport, plan, enough, progress)
     return Findings(

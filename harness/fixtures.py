@@ -9,12 +9,12 @@ from testinfra.host import Host
 
 from harness import measure
 from harness.capabilities import Capabilities
+from harness.cases import RUNTIME, Case
 from harness.findings import Findings, Subject, find
 from harness.gate import Rule
 from harness.hosts import SessionBackend
 from harness.images import Image
 from harness.measure import Plan
-from harness.plugin import RUNTIME, Case
 from harness.record import Role
 from harness.recorder import FINDINGS
 from harness.runtime import Runtime
@@ -67,6 +67,7 @@ def service(case: Case, harness_runtime: Runtime) -> Iterator[Service]:
         activation,
         harness_runtime.lacking,
         harness_runtime.options.timeout_scale,
+        harness_runtime.client_images(case.contract.name),
     ) as opened:
         yield opened
 
@@ -79,8 +80,15 @@ def findings(request: pytest.FixtureRequest, case: Case, harness_runtime: Runtim
     if baseline := runtime.baseline(name):
         images[Role.BASELINE] = baseline
     activation = runtime.activations[case.activation]
-    scale = runtime.options.timeout_scale
-    subject = Subject(case.contract, images, activation, case.transport, runtime.lacking, scale)
+    subject = Subject(
+        case.contract,
+        images,
+        activation,
+        case.transport,
+        runtime.lacking,
+        runtime.options.timeout_scale,
+        runtime.client_images(name),
+    )
     most = measure.MOST if baseline else measure.MOST_ALONE
     with runtime.quiet_session() as session:
         found = find(

@@ -8,14 +8,19 @@ import fcntl
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from harness.deadline import Deadline, wait_until
 from harness.errors import SessionError
+from harness.session import syscalls
 from harness.session.session import Session
 from harness.transports import ROWS, Listener, Transport
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
+
+_UNNAMED = "unknown"  # as in sd_listen_fds_with_names(3)
 
 #: Longest wait for a killed program, in seconds.
 _END_LIMIT_S = 5.0
@@ -41,7 +46,8 @@ def handed(session: Session, listeners: Sequence[Listener], command: Sequence[st
     with contextlib.ExitStack() as stack:
         with contextlib.ExitStack() as ours:
             sockets = [ours.enter_context(_bound(session, listener, stack)) for listener in listeners]
-            pid = _spawn(session, [item.fileno() for item in sockets], command, output)
+            names = [listener.name or _UNNAMED for listener in listeners]
+            pid = _spawn(session, [item.fileno() for item in sockets], names, command, output)
         try:
             yield
         finally:
@@ -77,10 +83,7 @@ def _bind(session: Session, made: socket.socket, listener: Listener) -> bool:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             made.bind(("::", listener.port))
         elif listener.path:
-            path = session.outside(listener.path)
-            path.unlink(missing_ok=True)  # systemd leaves the file of a socket that it has closed
-            made.bind(os.fspath(path))
-            path.chmod(0o666)  # as systemd does, see SocketMode= in systemd.socket(5)
+            _bind_file(session, made, Path(listener.path))
         elif Transport.VSOCK in listener.transports:
             made.bind((listener.cid, listener.port))
         else:
@@ -92,10 +95,35 @@ def _bind(session: Session, made: socket.socket, listener: Listener) -> bool:
     return True
 
 
-def _spawn(session: Session, descriptors: Sequence[int], command: Sequence[str], output: str) -> int:
+def _bind_file(session: Session, made: socket.socket, path: Path) -> None:
+    """Bind to a path of the session's: programs may know their socket by its name, see getsockname(2)."""
+    problems: list[OSError] = []
+
+    def bind() -> None:
+        try:
+            if session.own_network:
+                syscalls.unshare(syscalls.CLONE_FS)  # the root folder of this thread alone
+                os.chroot(session.root)
+            path.unlink(missing_ok=True)  # systemd leaves the file of a socket that it has closed
+            made.bind(os.fspath(path))
+            path.chmod(0o666)  # as systemd does, see SocketMode= in systemd.socket(5)
+        except OSError as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=bind, name="harness-bind")
+    thread.start()
+    thread.join()
+    if problems:
+        raise problems[0]
+
+
+def _spawn(
+    session: Session, descriptors: Sequence[int], names: Sequence[str], command: Sequence[str], output: str
+) -> int:
     """Start a program in the session with the descriptors in their places, and return its number."""
     argv = [*(session.client_prefix or _SCOPE), *_BECOME, *command]
-    environment = {**session.environment, "LISTEN_FDS": str(len(descriptors))}
+    told = {"LISTEN_FDS": str(len(descriptors)), "LISTEN_FDNAMES": ":".join(names)}
+    environment = {**session.environment, **told}
     first_free = FIRST_DESCRIPTOR + len(descriptors)
     # Out of the way first: a descriptor may be where another one is to go.
     high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, first_free) for number in descriptors]

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from harness import bases
 from harness.bases import Base
 from harness.command import run
-from harness.contract import FILE_NAME, Contract
+from harness.contract import FILE_NAME, ClientImage, Contract
 from harness.errors import CommandError, ImageError, UsageError
 from harness.hints import hint
 from harness.progress import Progress, silent
@@ -28,6 +28,9 @@ from harness.session.session import Session
 
 #: Environment variable that names another folder for the images.
 FOLDER_VARIABLE = "HARNESS_CACHE"
+
+#: What the name of a client's image ends in behind the contract's; no contract's name has a dot.
+CLIENT = ".client"
 
 #: Longest build, pull or copy of one image, in seconds.
 BUILD_LIMIT_S = 1200.0
@@ -106,13 +109,23 @@ class ImageStore:
         """Return the image of a contract, built at its first use; raise ImageError when it can't be."""
         if contract.image.reference:
             return self.existing(contract.name, contract.image.reference)
+        return self.built(contract.name, containerfile(contract, base), base)
+
+    def client(self, contract: Contract, client: ClientImage, base: Base) -> Image:
+        """Return the image that a probe's client runs in, as `image` does."""
+        name = f"{contract.name}{CLIENT}"
+        if client.reference:
+            return self.existing(name, client.reference)
+        return self.built(name, containerfile(contract, base, client.containerfile), base)
+
+    def built(self, name: str, file: Path, base: Base) -> Image:
+        """Return the image `name` of a Containerfile on `base`, built at its first use."""
         foundation = self.base(base)
-        file = containerfile(contract, base)
         source = source_hash(file, foundation.id)
-        if image := self.find(contract.name, source):
+        if image := self.find(name, source):
             return image
-        with self._locked(contract.name):
-            return self.find(contract.name, source) or self._build(contract, file, foundation, source)
+        with self._locked(name):
+            return self.find(name, source) or self._build(name, file, foundation, source)
 
     def existing(self, name: str, reference: str) -> Image:
         """Return an image that somebody else made: from here, the caller's own podman, or a registry."""
@@ -127,8 +140,9 @@ class ImageStore:
                 continue
             sources.add(image.source)
             for contract in contracts:
-                with contextlib.suppress(ImageError):
-                    sources.add(source_hash(containerfile(contract, Base(image.base)), image.id))
+                for name in (contract.image.containerfile, *(client.containerfile for client in contract.clients)):
+                    with contextlib.suppress(ImageError):
+                        sources.add(source_hash(containerfile(contract, Base(image.base), name), image.id))
         return tuple(sorted(sources))
 
     def prune(self, keep: tuple[str, ...] = ()) -> tuple[Image, ...]:
@@ -154,22 +168,22 @@ class ImageStore:
             found = session.run(["podman", "image", "inspect", "--format", "{{.Id}}", reference]).text.strip()
         return self._keep(Image(name, reference, found, str(base), source, time.monotonic() - started))
 
-    def _build(self, contract: Contract, file: Path, foundation: Image, source: str) -> Image:
+    def _build(self, name: str, file: Path, foundation: Image, source: str) -> Image:
         started = time.monotonic()
-        reference = f"localhost/harness/{contract.name}:{source[:12]}"
-        self._progress(f"build the image '{contract.name}' from {file.name} on {foundation.name}")
-        with self._building() as session, blaming(contract.name):
+        reference = f"localhost/harness/{name}:{source[:12]}"
+        self._progress(f"build the image '{name}' from {file.name} on {foundation.name}")
+        with self._building() as session, blaming(name):
             context = f"{session.paths.home}/context"
             _copy_sources(file.parent, session, context)
             # fmt: off
             session.run_with_progress(
                 ["podman", "build", "--pull=never", "--network=host", "--build-arg", f"BASE={foundation.reference}",
                  "--tag", reference, "--file", f"{context}/{file.name}", context],
-                timeout_s=BUILD_LIMIT_S, title=f"build '{contract.name}'", progress=self._progress,
+                timeout_s=BUILD_LIMIT_S, title=f"build '{name}'", progress=self._progress,
             )
             # fmt: on
             found = session.run(["podman", "image", "inspect", "--format", "{{.Id}}", reference]).text.strip()
-        return self._keep(Image(contract.name, reference, found, foundation.base, source, time.monotonic() - started))
+        return self._keep(Image(name, reference, found, foundation.base, source, time.monotonic() - started))
 
     def _fetch(self, name: str, reference: str) -> Image:
         started = time.monotonic()
@@ -265,9 +279,12 @@ class ImageStore:
         return image
 
 
-def containerfile(contract: Contract, base: Base) -> Path:
-    """Return the Containerfile of a contract for `base`: the one with its ending, else the one without."""
-    plain = contract.folder / contract.image.containerfile
+def containerfile(contract: Contract, base: Base, name: str = "") -> Path:
+    """Return the Containerfile of a contract for `base`: the one with its ending, else the one without.
+
+    `name` is that of another Containerfile than the one of the image under test.
+    """
+    plain = contract.folder / (name or contract.image.containerfile)
     for file in (plain.with_name(f"{plain.name}.{base}"), plain):
         if file.is_file():
             return file.resolve()
@@ -291,12 +308,24 @@ def source_hash(file: Path, base_id: str) -> str:
         if path.is_symlink():
             kind, content = "link", str(path.readlink()).encode()
         elif path.is_file():
-            kind, content = ("program" if os.access(path, os.X_OK) else "file"), path.read_bytes()
-        else:
+            kind, content = ("program" if os.access(path, os.X_OK) else "file"), _content(path)
+        elif path.is_dir():
             continue
+        else:
+            raise ImageError(
+                f"The file '{path}' among an image's sources is neither a file nor a folder nor a link.",
+                remedy="Remove it: a socket, FIFO or device can't be copied into an image.",
+            )
         digest.update(f"{path.relative_to(file.parent)}\0{kind}\0".encode())
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"The file '{path}' among an image's sources can't be read: {error.strerror}.") from None
 
 
 def _copy_sources(folder: Path, session: Session, target: str) -> None:

@@ -36,8 +36,12 @@ _IN_ROOT = """\
 cd "$0" && shift && {
     [ ! -d proc ] || mount --rbind /proc proc
     [ ! -d dev ] || mount --rbind /dev dev
-} && exec env -i "LISTEN_PID=$$" "LISTEN_FDS=$LISTEN_FDS" "$@"
+} && exec env -i "LISTEN_PID=$$" "LISTEN_FDS=$LISTEN_FDS" "LISTEN_FDNAMES=$LISTEN_FDNAMES" "$@"
 """
+
+
+#: Options of a container that a program does without; `--env` it is given.
+_OF_NO_ACCOUNT = ("--network=", "--read-only", "--init", "--env=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,8 @@ def inapplicable(session: Session, workload: Workload) -> str:
     """Return why the program can't be tried without a container, "" where it can."""
     if not session.own_network:
         return "an image's program is not run outside of a container with your own account's rights"
-    if workload.options:
-        return f"the container has options that a program can't have: {' '.join(workload.options)}"
+    if options := [option for option in workload.options if not option.startswith(_OF_NO_ACCOUNT)]:
+        return f"the container has options that a program can't have: {' '.join(options)}"
     folder = _config(session, workload.image).folder
     return "" if folder in ("", "/") else f"the image's working folder is '{folder}', which chroot(1) can't enter"
 
@@ -70,7 +74,7 @@ def program(session: Session, workload: Workload) -> Iterator[str]:
         create = ("podman", "create", "--replace", f"--name={name}", "--pull=never", "--network=none")
         session.run([*create, workload.image, *workload.command])
         as_user = [f"--userspec={config.user}"] if config.user else []
-        change = (*config.environment, "/usr/sbin/chroot", *as_user, ".")
+        change = (*config.environment, *_told(workload), "/usr/sbin/chroot", *as_user, ".")
         run = (*change, *config.entrypoint, *(workload.command or config.command))
         with handed(
             session,
@@ -82,13 +86,15 @@ def program(session: Session, workload: Workload) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def container(session: Session, workload: Workload, network: str = "none") -> Iterator[str]:
-    """Run `podman run` as every activation does, but for the network."""
+def container(session: Session, workload: Workload, network: str = "") -> Iterator[str]:
+    """Run `podman run` as every activation does, by another network if one is named."""
     made = replace(workload, name=f"{workload.name}-container")
-    command = (f"--network={network}" if word == "--network=none" else word for word in made.podman_run())
+    if network:
+        others = (option for option in made.options if not option.startswith("--network="))
+        made = replace(made, options=(f"--network={network}", *others))
     with (
         _removed(session, made.name),
-        handed(session, made.listeners, tuple(command), f"{made.name}.service"),
+        handed(session, made.listeners, made.podman_run(), f"{made.name}.service"),
     ):
         yield f"{made.name}.service"
 
@@ -111,6 +117,11 @@ def variants(session: Session, workload: Workload) -> dict[str, Open]:
         "as root (--user=root)": with_options("--user=root"),
         "in the session's network (--network=host)": partial(container, network="host"),
     }
+
+
+def _told(workload: Workload) -> list[str]:
+    """Return the variables that the container is given."""
+    return [option.removeprefix("--env=") for option in workload.container if option.startswith("--env=")]
 
 
 def _config(session: Session, image: str) -> _Config:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from harness.activation import Activation
-from harness.contract import Contract
+from harness.contract import ClientImage, Contract
 from harness.deadline import Deadline
 from harness.errors import BaselineFailed, HarnessError
 from harness.images import Image
@@ -32,6 +32,10 @@ WARM_UP = 1
 
 #: Most cold activations of each of two images, and of one that is compared with nothing.
 MOST, MOST_ALONE = 256, 16
+
+
+#: How often a person is told how far it is, in seconds.
+_TELL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,11 @@ def prepared(
     activation: Activation,
     lacking: frozenset[Transport],
     timeout_scale: float = 1.0,
+    client_images: Mapping[ClientImage, str] | None = None,
 ) -> Iterator[dict[str, Service]]:
     """Install a service for each image at the same addresses; only the one whose turn it is listens there."""
     names = {f"{contract.name}-{role}": image for role, image in images.items()}
-    with open_services(session, contract, names, activation, lacking, timeout_scale) as services:
+    with open_services(session, contract, names, activation, lacking, timeout_scale, client_images) as services:
         yield {role: services[f"{contract.name}-{role}"] for role in images}
 
 
@@ -96,7 +101,7 @@ def measure(
     """
     found = {role: Measured(service.image) for role, service in services.items()}
     chance = random.Random(plan.seed)  # noqa: S311 -- no secret
-    deadline = Deadline.after(plan.limit_s)
+    deadline, told = Deadline.after(plan.limit_s), Deadline.after(_TELL_S)
     name = next(iter(services.values())).contract.name
     for block in range(WARM_UP + plan.most):
         for role in chance.sample(list(services), len(services)):
@@ -106,7 +111,9 @@ def measure(
                 found[role].warm.append(warm)
         if block > WARM_UP and (deadline.expired or enough(found)):
             break
-        progress(f"{name} over {transport}: {block} activations of each image, {deadline.elapsed_s:.0f} s")
+        if told.expired:
+            told = Deadline.after(_TELL_S)
+            progress(f"{name} over {transport}: {block} activations of each image, {deadline.elapsed_s:.0f} s")
     return found
 
 

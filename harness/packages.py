@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness import command
 from harness.capabilities import Capabilities
+from harness.capability_probes import DOCKER_COMPOSE_PLUGINS
 from harness.command import NETWORK_INHERITED, SYSTEM_PATH
 from harness.errors import Blame, CommandError, HarnessError
 from harness.progress import Progress, silent
@@ -40,8 +41,9 @@ class Wanted:
     any_of: tuple[str, ...]
     #: Name of a package manager -> package; not wanted where the manager is not named.
     package: Mapping[str, str]
-    #: Wanted only where the machine lacks this capability, and then not needed; empty for what is always needed.
-    instead_of: str = ""
+    #: The capability that it stands in for or gives: wanted only where the machine lacks that, and never needed; empty
+    #: for what is always needed.
+    only_for: str = ""
 
 
 def _wanted(*any_of: str, apt: str, dnf: str = "") -> Wanted:
@@ -78,9 +80,16 @@ WANTED: tuple[Wanted, ...] = (
     _wanted("setpriv", apt="util-linux", dnf="util-linux"),
     # A guest kernel that has what the machine's own lacks; built for x86 only.
     *(
-        (Wanted(("linux.uml",), {"apt-get": "user-mode-linux"}, instead_of="vsock_loopback"),)
+        (Wanted(("linux.uml",), {"apt-get": "user-mode-linux"}, only_for="vsock_loopback"),)
         if platform.machine() == "x86_64"
         else ()
+    ),
+    # The client of the API service. Not every distribution that has dnf has it; Fedora's is the plugin alone, and its
+    # /usr/bin/docker-compose, in a package of its own, calls the `docker` that is not there.
+    Wanted(
+        ("docker-compose", *DOCKER_COMPOSE_PLUGINS),
+        {"apt-get": "docker-compose", "dnf": "docker-compose"},
+        only_for="docker_compose",
     ),
 )
 
@@ -93,6 +102,15 @@ VIRTME: tuple[Wanted, ...] = (
     # A machine may run a kernel that is none of its distribution's packages.
     _wanted("/vmlinuz", "/boot/vmlinuz", apt="linux-image-amd64"),
 )
+
+#: What the harness's own tests take: the browser that the page of the report is looked at with.
+TESTS: tuple[Wanted, ...] = (
+    _wanted("chromium", "chromium-browser", apt="chromium", dnf="chromium"),
+    _wanted("chromedriver", apt="chromium-driver", dnf="chromedriver"),
+)
+
+#: Name -> what `harness setup --NAME` installs beside all the rest.
+EXTRAS: Mapping[str, tuple[Wanted, ...]] = {"virtme": VIRTME, "tests": TESTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,25 +178,21 @@ class Installer:
         return tuple(
             row
             for row in self.wanted
-            if names <= row.package.keys()
-            and not self._there(row)
-            and not (row.instead_of and self.has(row.instead_of))
+            if names <= row.package.keys() and not self._there(row) and not (row.only_for and self.has(row.only_for))
         )
 
     def ensure(self, progress: Progress = silent) -> tuple[str, ...]:
         """Install what is missing, return the packages; raise PackagesMissing when that is not possible.
 
-        What only stands in for a capability of the machine's is tried last, and missed without an error.
+        What is only for one capability is tried last, each by itself, and missed without an error.
         """
         missing = self.missing()
-        needed = tuple(row for row in missing if not row.instead_of)
-        extra = tuple(row for row in missing if row.instead_of)
+        needed = tuple(row for row in missing if not row.only_for)
         packages = self._ensure(needed, progress) if needed else ()
-        if extra:
+        for without in dict.fromkeys(row.only_for for row in missing if row.only_for):
             try:
-                packages += self._ensure(extra, progress)
+                packages += self._ensure([row for row in missing if row.only_for == without], progress)
             except PackagesMissing as error:
-                without = ", ".join(sorted({row.instead_of for row in extra}))
                 progress(f"{error.sentence} {error.remedy} Until then tests that need {without} are skipped.")
         return packages
 
@@ -293,7 +307,10 @@ def missing() -> tuple[Wanted, ...]:
     return Installer().missing()
 
 
-def ensure(progress: Progress = silent, *, virtme: bool = False) -> tuple[str, ...]:
-    """Install what is missing on this machine, return the packages; nothing is run where nothing is missing."""
-    installer = Installer()
-    return (replace(installer, wanted=(*WANTED, *VIRTME)) if virtme else installer).ensure(progress)
+def ensure(progress: Progress = silent, extras: Sequence[str] = ()) -> tuple[str, ...]:
+    """Install what is missing on this machine, return the packages; nothing is run where nothing is missing.
+
+    `extras` are names of `EXTRAS`.
+    """
+    more = (row for name in extras for row in EXTRAS[name])
+    return replace(Installer(), wanted=(*WANTED, *more)).ensure(progress)

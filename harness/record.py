@@ -231,7 +231,7 @@ def read(file: Path) -> Results:
         raise UsageError(f"The results '{file}' can't be read: {reason}.") from None
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"The results '{file}' are cut off or no JSON: {error}.", remedy="Run the suites again to write them anew."
         ) from None

@@ -10,7 +10,7 @@ from harness import bases, contract, images, leaks
 from harness.activation import Activation, activations
 from harness.bases import Base
 from harness.capabilities import Capabilities
-from harness.contract import Contract
+from harness.contract import ClientImage, Contract
 from harness.errors import HarnessError, UsageError
 from harness.guest import plan
 from harness.guest.plan import Plan
@@ -30,6 +30,7 @@ class Runtime:
         self, options: Options, progress: Progress, base: Base | None = None, store: ImageStore | None = None
     ) -> None:
         self.options = options
+        #: Tells a person what takes so long.
         self.progress = progress
         self.capabilities = Capabilities(Machine(patience=max(1.0, options.timeout_scale)))
         self.store = store or ImageStore(images.default_folder(), progress)
@@ -92,7 +93,7 @@ class Runtime:
                 self._images[key] = error
         found = self._images[key]
         if isinstance(found, HarnessError):
-            raise found
+            raise found.with_traceback(None)  # each raise adds to the one that it has
         return found
 
     def quiet_session(self) -> contextlib.AbstractContextManager[Session]:
@@ -104,6 +105,16 @@ class Runtime:
         for group in self.capabilities.lacking():
             self.capabilities.require(*group)
         self.store.prepare()
+
+    def client_images(self, name: str) -> dict[ClientImage, str]:
+        """Return how podman knows the images of a contract's client programs, made at their first use."""
+        contract = self.contracts[name]
+        return {client: self.store.client(contract, client, self.base).reference for client in contract.clients}
+
+    def make_images(self, name: str) -> None:
+        """Make every image that tests of the contract `name` may need."""
+        self.image(name)
+        self.client_images(name)
 
     @property
     def live_session(self) -> Session | None:

@@ -114,6 +114,15 @@ class Endpoint:
         return (*(self._fill(option) for option in options), self._fill(url) + path) if url else ()
 
     @property
+    def placeholders(self) -> dict[str, str]:
+        """What the placeholders `host`, `port`, `path` and `address` of a client's arguments stand for here."""
+        if self.row.family == socket.AF_UNIX:
+            return {"path": self.path, "address": self.path}
+        host, port = map(str, self.native)
+        address = f"[{host}]:{port}" if self.row.family == socket.AF_INET6 else f"{host}:{port}"
+        return {"host": host, "port": port, "address": address}
+
+    @property
     def native(self) -> NativeAddress:
         """The address for connect(2)."""
         match self.row.family:
@@ -144,6 +153,12 @@ class Listener:
     fixed_port: bool = False
     #: Whom a vsock socket listens to: CID_ANY, or CID_LOCAL for clients of the machine itself only.
     cid: int = CID_ANY
+    #: FileDescriptorName= of systemd.socket(5); empty for systemd's own.
+    name: str = ""
+    #: Further settings of systemd.socket(5), each with its value.
+    options: tuple[tuple[str, str], ...] = ()
+    #: Whether clients ask here; another socket of the same transport may be handed over only.
+    probed: bool = True
 
     @property
     def directive(self) -> Directive:

@@ -1,17 +1,21 @@
-"""The images that tests name: the tutorial's two, and the one that tells what it was given."""
+"""The images that tests name, and the echo server's service for tests that look after it as an administrator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 
 import pytest
+from testinfra.host import Host
 
 from harness.activation import Activation
-from harness.errors import UsageError
+from harness.contract import Contract
 from harness.images import Image
 from harness.runtime import Runtime
+from harness.service import Service, open_service
 from harness.session.session import Session
 from suites.handover import NAME, Handover
+from suites.watching import DropIn
 
 
 @pytest.fixture
@@ -29,8 +33,6 @@ def httpd_image(image_of: Callable[[str], Image]) -> Image:
 @pytest.fixture
 def handover(harness_runtime: Runtime, user_session: Session) -> Handover:
     """The image that tells what it was given, in the session."""
-    if NAME not in harness_runtime.contracts:
-        raise UsageError(f"This test is about the contract '{NAME}', which is not among those given.")
     command = harness_runtime.contracts[NAME].image.command
     return Handover(user_session, harness_runtime.image(NAME), command)
 
@@ -42,3 +44,66 @@ def activation(request: pytest.FixtureRequest, harness_runtime: Runtime) -> Acti
     if name not in harness_runtime.activations:
         pytest.skip(f"--harness-activation leaves out '{name}'")
     return harness_runtime.activations[name]
+
+
+@pytest.fixture
+def echo_contract(harness_runtime: Runtime) -> Contract:
+    """The contract of the echo image."""
+    return harness_runtime.contracts["echo"]
+
+
+@pytest.fixture
+def way() -> str:
+    """Name of the activation by which `echo` is activated; tests where it matters are parametrised with others."""
+    return "unit"
+
+
+@pytest.fixture
+def options() -> tuple[str, ...]:
+    """What is added to the command of the echo image; a test that needs some is parametrised with them."""
+    return ()
+
+
+@pytest.fixture
+def command(options: tuple[str, ...], echo_contract: Contract, echo_image: Image, host: Host) -> tuple[str, ...]:
+    """What the container of `echo` runs; a test that needs another program is parametrised with it."""
+    own = echo_contract.image.command
+    if options and not own:
+        told = host.check_output(f"podman image inspect --format '{{{{json .Config.Cmd}}}}' {echo_image.reference}")
+        own = tuple(json.loads(told))
+    return (*own, *options)
+
+
+@pytest.fixture
+def echo(
+    way: str, command: tuple[str, ...], harness_runtime: Runtime, echo_contract: Contract, echo_image: Image
+) -> Iterator[Service]:
+    """The echo server's `echo.socket`, which listens, and `echo.service`, which sleeps."""
+    if way not in harness_runtime.activations:
+        pytest.skip(f"--harness-activation leaves out '{way}'")
+    image = echo_contract.image.model_copy(update={"command": command})
+    with open_service(
+        harness_runtime.session(),
+        echo_contract.model_copy(update={"image": image}),
+        echo_image,
+        harness_runtime.activations[way],
+        harness_runtime.lacking,
+        harness_runtime.options.timeout_scale,
+    ) as service:
+        yield service
+
+
+@pytest.fixture
+def drop_in(user_session: Session) -> Iterator[DropIn]:
+    """Write `UNIT.d/50-suite.conf` and reload the manager, as `systemctl --user edit UNIT` does; undone at the end."""
+    folders = []
+
+    def write(unit: str, text: str) -> None:
+        folders.append(f"{user_session.paths.units}/{unit}.d")
+        user_session.write(f"{folders[-1]}/50-suite.conf", text)
+        user_session.manager.reload()
+
+    yield write
+    if folders and not user_session.kept:
+        user_session.run(["rm", "-rf", *folders])
+        user_session.manager.reload()

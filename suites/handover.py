@@ -28,11 +28,12 @@ STEP_S = 15
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 
-#: A socket on each transport that every machine can use, at the tutorial's port.
+#: Sockets at the tutorial's port, on all transports but vsock; and one that serves both families.
 TCP4 = Listener((Transport.TCP4,), port=3000)
 UDP4 = Listener((Transport.UDP4,), port=3000)
 TCP6 = Listener((Transport.TCP6,), port=3000)
 UDP6 = Listener((Transport.UDP6,), port=3000)
+DUAL_STACK = Listener((Transport.TCP4, Transport.TCP6), port=3003)
 UNIX = Listener((Transport.UNIX,), path="handover_stream_sock")
 
 
@@ -124,9 +125,7 @@ def expected(listener: Listener) -> str:
     address: tuple[str | int, ...] | str = listener.path
     if len(listener.transports) > 1:
         return _socket("AF_INET6", row.kind.name, ("::", listener.port), row.directive == "ListenStream")
-    if Transport.VSOCK in listener.transports:
-        address = (listener.cid, listener.port)
-    elif not address:
+    if not address:
         address = (listener.endpoints[0].native[0], listener.port)
     return _socket(row.family.name, row.kind.name, address, row.directive == "ListenStream")
 
@@ -176,10 +175,10 @@ class Handover:
     def activated(
         self, activation: Activation, *listeners: Listener, options: Sequence[str] = (), command: Sequence[str] = ()
     ) -> Iterator[Activated]:
-        """Let systemd listen, the container asleep; `options` are more of `podman run`."""
+        """Let systemd listen, the container asleep; `options` are more than `--network=none`."""
         placed = self.session.place(listeners)
         run = self.command or tuple(command)
-        workload = Workload(NAME, self.image.reference, placed, run, options=tuple(options))
+        workload = Workload(NAME, self.image.reference, placed, run, options=("--network=none", *options))
         with activation.activate(self.session, workload) as activated:
             yield activated
 
@@ -192,8 +191,9 @@ def drop_in(session: Session, unit: str, text: str) -> Iterator[None]:
     try:
         yield
     finally:
-        session.remove(path)
-        session.manager.reload()
+        if not session.kept:
+            session.remove(path)
+            session.manager.reload()
 
 
 @contextlib.contextmanager
@@ -206,6 +206,7 @@ def unit_file(session: Session, unit: str, text: str) -> Iterator[None]:
         session.manager.start(unit, Deadline.after(STEP_S))
         yield
     finally:
-        session.manager.stop(unit, Deadline.after(STEP_S))
-        session.remove(path)
-        session.manager.reload()
+        if not session.kept:
+            session.manager.stop(unit, Deadline.after(STEP_S))
+            session.remove(path)
+            session.manager.reload()

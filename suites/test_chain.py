@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from harness.processes import Process
 from harness.session.session import Session
 from harness.transports import Transport
 from suites.handover import STEP_S, TCP4, Handover, ask, report
+
+pytestmark = pytest.mark.about("handover")
 
 #: How long processes that have been told to end may hold the socket, in seconds.
 LET_GO_S = 5
@@ -102,7 +105,8 @@ def runtime(user_session: Session) -> Iterator[WaitingRuntime]:
     user_session.run(["chmod", "700", waiting.program])
     user_session.run(["mkfifo", f"{folder}/reached", f"{folder}/go"])
     yield waiting
-    user_session.run(["rm", "-r", folder])
+    if not user_session.kept:
+        user_session.run(["rm", "-r", folder])
 
 
 @contextlib.contextmanager
@@ -128,13 +132,13 @@ def first_client(activated: Activated) -> Iterator[None]:
 
 
 def inode(activated: Activated) -> int:
-    """Return the inode of the activated TCP socket: from /proc/PID/net/tcp, see proc(5)."""
+    """Return the inode of the one socket that is listened on, as ss(8) tells it."""
     (listener,) = activated.workload.listeners
-    for line in Path(f"/proc/{activated.session.init}/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
-        columns = line.split()
-        if columns[1].endswith(f":{listener.port:04X}") and columns[3] == "0A":  # TCP_LISTEN
-            return int(columns[9])
-    raise AssertionError(f"nobody listens on port {listener.port}")
+    asked = ["ss", "--listening", "--tcp", "--numeric", "--extended", "--no-header", f"sport = :{listener.port}"]
+    said = activated.session.run(asked).text
+    found = re.search(r" ino:(\d+) ", said)
+    assert found, f"nobody listens on port {listener.port}: {said!r}"
+    return int(found.group(1))
 
 
 def holders(found: Mapping[int, Process], socket: int) -> list[str]:

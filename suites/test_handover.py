@@ -14,6 +14,7 @@ from harness.deadline import Deadline
 from harness.session.session import Session
 from harness.transports import Listener, Transport
 from suites.handover import (
+    DUAL_STACK,
     NAME,
     PROGRAM,
     STEP_S,
@@ -30,6 +31,8 @@ from suites.handover import (
     report,
     unit_file,
 )
+
+pytestmark = pytest.mark.about("handover")
 
 #: runc asks systemd for a cgroup only in a login whose uid it finds in the name of a slice; a session has none.
 RUNC = ("--runtime=runc", "--cgroup-manager=cgroupfs")
@@ -54,7 +57,7 @@ by_all_activations = pytest.mark.parametrize("activation", ["generate", "launche
 @by_all_activations
 def test_every_socket_arrives(handover: Handover, activation: Activation) -> None:
     """The image's ENTRYPOINT, a shell that becomes the program, is between."""
-    with handover.activated(activation, TCP4, UDP4, TCP6, UDP6, UNIX) as activated:
+    with handover.activated(activation, TCP4, UDP4, TCP6, UDP6, UNIX, DUAL_STACK) as activated:
         assert_handed_over(activated)
 
 
@@ -127,7 +130,6 @@ Service={NAME}.service
         unit_file(user_session, f"{NAME}-admin.socket", admin_socket),
     ):
         yield activated
-        user_session.manager.stop(f"{NAME}.service", Deadline.after(STEP_S))
 
 
 @pytest.mark.claim("A service can have sockets of several socket units, and tells them apart by their names.")

@@ -94,8 +94,9 @@ def listening(session: Session, image: Image, network: str, listener: Listener, 
     (placed,) = session.place([listener])
     options = ["--detach", "--cgroups=no-conmon", "--sdnotify=conmon"]
     options += [f"--publish=127.0.0.1:{placed.port}:{port}"] if port else []
-    workload = Workload(name, image.reference, (), (*COMMAND, str(port or placed.port)))
-    run = " ".join(map(quote, workload.podman_run(*options))).replace("--network=none", f"--network={network}")
+    command = (*COMMAND, str(port or placed.port))
+    workload = Workload(name, image.reference, (), command, options=(f"--network={network}",))
+    run = " ".join(quote(argument) for argument in workload.podman_run(*options))
     session.capture(f"{name}.service")
     with unit_file(session, f"{name}.service", WITHOUT_SOCKET.format(run=run, name=name)):
         wait_until(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.plugin import Case
+from harness.cases import Case
 from harness.probes import clients
 from harness.service import Service
 
@@ -11,7 +11,7 @@ def test_reply(service: Service, case: Case) -> None:
     """The cold probe and then warm ones get what the contract promises, within the times it promises."""
     service.ask_cold(case.transport)
     service.wait_awake(case.transport)
-    for client in clients(case.contract.probe):
+    for client in clients(case.contract.probe(case.transport)):
         service.ask_warm(case.transport, client)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.cases import Case
 from harness.findings import Findings
-from harness.plugin import Case
 from harness.runtime import Runtime
 from harness.service import Service
 from harness.timeline import Mark

@@ -14,6 +14,8 @@ from harness.runtime import Runtime
 from harness.session.session import Session
 from harness.transports import Endpoint, Listener, Transport
 
+pytestmark = pytest.mark.about("echo")
+
 #: How long the first reply may take, in seconds; the container has to start for it.
 COLD_S = 15
 

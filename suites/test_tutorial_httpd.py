@@ -12,6 +12,8 @@ from harness.images import Image
 from harness.session.session import Session
 from harness.transports import Listener, Transport
 
+pytestmark = pytest.mark.about("httpd")
+
 #: How long each step may take, in seconds.
 LIMIT_S = 15
 

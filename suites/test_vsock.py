@@ -7,21 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 from harness.contract import Contract, SocketTable
-from harness.errors import UsageError
 from harness.runtime import Runtime
 from harness.service import Service, open_service
 from harness.transports import CID_LOCAL, Transport
 
-pytestmark = pytest.mark.requires("vsock_loopback")
+pytestmark = [pytest.mark.requires("vsock_loopback"), pytest.mark.about("echo")]
 
 
 @pytest.fixture
-def local_echo(harness_runtime: Runtime) -> Contract:
+def local_echo(echo_contract: Contract) -> Contract:
     """The contract of the echo image with one socket, which takes clients of CID 1 only."""
-    if "echo" not in harness_runtime.contracts:
-        raise UsageError("This test is about the contract 'echo', which is not among those given.")
     socket = SocketTable(transports=(Transport.VSOCK,), port=3000, cid="local")
-    return harness_runtime.contracts["echo"].model_copy(update={"sockets": (socket,)})
+    return echo_contract.model_copy(update={"sockets": (socket,)})
 
 
 @pytest.fixture(params=["unit", "launcher"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(scope="session")
-def built(harness_runtime: Runtime) -> Callable[[str], Image]:
+def built(harness_runtime: Runtime) -> Callable[[str | Path], Image]:
     """Build the image of a contract, named by its folder, unless that was done: outside the tests' time limits."""
     return lambda folder: harness_runtime.store.image(load(REPOSITORY / folder), harness_runtime.base)
 

@@ -2,37 +2,119 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from testinfra.backend.base import CommandResult
 
-from harness.activation import Workload, unit
+from harness.activation import Workload, generate, unit, units
+from harness.hosts import SessionBackend
+from harness.probes import Reply, native
 from harness.session.session import Session
 
 if TYPE_CHECKING:
-    from harness.plugin import Case
+    from harness.cases import Case
     from harness.service import Service
 
 #: A client nobody expects comes before the test's own.
 EARLY_CLIENT = "early-client"
 
-#: The hand-written unit promises that the container itself says READY=1, which it does not.
-NEVER_READY = "never-ready"
+#: The suite's drop-ins are never written.
+NO_DROP_INS = "no-drop-ins"
+
+#: A small queue for clients that wait.
+SMALL_BACKLOG = "small-backlog"
+
+#: Each client of the harness's own leaves a descriptor now and then.
+LEAKING_CLIENTS = "leaking-clients"
+
+#: How the hand-written unit and the generated one are spoilt: a text in them, and what stands there instead.
+TEXTS = {
+    # The container itself says READY=1, which it does not.
+    "never-ready": ("--sdnotify=conmon", "--sdnotify=container"),
+    "without-requires": ("Requires=echo.socket\n", ""),
+    "generated-requires": ("[Service]\n", "Requires=echo.socket\n[Service]\n"),
+    "generated-without-restart": ("Restart=on-failure\n", ""),
+    "restarts": ("[Service]\n", "[Service]\nRestart=always\n"),
+    "no-start-limit": ("[Service]\n", "StartLimitBurst=0\n[Service]\n"),
+    "starts-nothing": (
+        "Type=notify\nNotifyAccess=all\nExecStart=",
+        "Type=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/true ",
+    ),
+    "leaves-container": ("ExecStop", "KillMode=none\n#"),
+}
+
+#: How the administrator's commands are spoilt, in the same way.
+COMMANDS = {
+    "reload-restarts": ("daemon-reload", "restart echo.service"),
+    "no-podman-restart": ("podman restart", "echo"),
+    "no-kill": ("podman kill", "echo"),
+    "no-unlinking": ("rm /", "ls /"),
+    "no-socket-restart": ("restart echo.socket", "is-active echo.socket"),
+    "no-reset": ("systemctl --user reset-failed", "systemctl --user is-failed"),
+    "no-build": ("podman build", "echo"),
+    "no-stop": ("systemctl --user stop echo.service", "true"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the one option."""
-    parser.addoption("--sabotage", choices=(EARLY_CLIENT, NEVER_READY), required=True)
+    others = (EARLY_CLIENT, NO_DROP_INS, SMALL_BACKLOG, LEAKING_CLIENTS)
+    parser.addoption("--sabotage", choices=(*TEXTS, *COMMANDS, *others), required=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Spoil the unit."""
-    if config.getoption("--sabotage") == NEVER_READY:
-        unit.ACTIVATION._service_text = _text_of_a_unit_that_is_never_ready
+    """Spoil what the option says."""
+    how = config.getoption("--sabotage")
+    if how in TEXTS:
+        for way in (unit.ACTIVATION, generate.ACTIVATION):
+            way._service_text = _spoilt(way._service_text, *TEXTS[how])
+    elif how in COMMANDS:
+        _spoil_commands(*COMMANDS[how])
+    elif how == NO_DROP_INS:
+        _spoil_drop_ins()
+    elif how == SMALL_BACKLOG:
+        texts = units.socket_texts
+        units.socket_texts = lambda workload: {
+            name: text.replace("[Socket]\n", "[Socket]\nBacklog=1\n") for name, text in texts(workload).items()
+        }
+    elif how == LEAKING_CLIENTS:
+        _spoil_clients()
 
 
-def _text_of_a_unit_that_is_never_ready(session: Session, workload: Workload) -> str:
-    return unit.service_text(session, workload).replace("--sdnotify=conmon", "--sdnotify=container")
+def _spoilt(text: Callable[[Session, Workload], str], old: str, new: str) -> Callable[[Session, Workload], str]:
+    return lambda session, workload: text(session, workload).replace(old, new)
+
+
+def _spoil_commands(old: str, new: str) -> None:
+    run = SessionBackend.run
+
+    def spoilt(self: SessionBackend, command: str, *args: str, **options: Any) -> CommandResult:
+        return run(self, command.replace(old, new), *args, **options)
+
+    SessionBackend.run = spoilt  # type: ignore[method-assign]
+
+
+def _spoil_drop_ins() -> None:
+    write = Session.write
+
+    def spoilt(self: Session, path: str, text: str) -> None:
+        write(self, path, "" if path.endswith(".d/50-suite.conf") else text)
+
+    Session.write = spoilt  # type: ignore[method-assign]
+
+
+def _spoil_clients() -> None:
+    ask, left = native.ask, list[socket.socket]()
+
+    def spoilt(session: Session, *rest: Any) -> Reply:
+        if len(left) < 20:
+            left.append(socket.socket())
+        return ask(session, *rest)
+
+    native.ask = spoilt  # type: ignore[assignment]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from harness.activation import Activation, Workload, activations, launcher, unit
+from harness.activation import Activation, Workload, activations, generate, launcher, unit
 from harness.activation.base import quote
-from harness.activation.units import socket_text
+from harness.activation.units import socket_texts, socket_units
+from harness.contract import Handover, Ready, load
 from harness.deadline import Deadline
 from harness.session.session import Session
 from harness.transports import Directive, Endpoint, Listener, Transport
+from tests.runs import REPOSITORY
 
 LISTENERS = (
     Listener((Transport.TCP4,), 3000),
@@ -84,25 +86,94 @@ def test_what_is_plain_stays_plain(argument: str) -> None:
 
 def test_the_socket_unit_of_the_tutorial() -> None:
     """One line per socket, in the contract's order, and the section for `systemctl enable`."""
-    assert socket_text(WORKLOAD) == (
-        "[Unit]\n"
-        "Description=echo server\n"
-        "\n"
-        "[Socket]\n"
-        "ListenStream=127.0.0.1:3000\n"
-        "ListenDatagram=127.0.0.1:3000\n"
-        "ListenStream=[::1]:3000\n"
-        "ListenDatagram=[::1]:3000\n"
-        "ListenStream=/home/harness/echo\n"
-        "\n"
-        "[Install]\n"
-        "WantedBy=default.target\n"
-    )
+    assert socket_texts(WORKLOAD) == {
+        "echo.socket": (
+            "[Unit]\n"
+            "Description=echo server\n"
+            "\n"
+            "[Socket]\n"
+            "ListenStream=127.0.0.1:3000\n"
+            "ListenDatagram=127.0.0.1:3000\n"
+            "ListenStream=[::1]:3000\n"
+            "ListenDatagram=[::1]:3000\n"
+            "ListenStream=/home/harness/echo\n"
+            "\n"
+            "[Install]\n"
+            "WantedBy=default.target\n"
+        )
+    }
 
 
-def test_the_service_unit_by_hand(user_session: Session) -> None:
+def test_sockets_that_differ_are_several_units_of_one_service() -> None:
+    """systemd has one name and one set of settings per unit; sockets of the same kind share theirs."""
+    control = replace(LISTENERS[4], name="control", options=(("SocketMode", "0600"), ("RemoveOnStop", "yes")))
+    workload = replace(WORKLOAD, listeners=(LISTENERS[0], control, LISTENERS[2]))
+    texts = socket_texts(workload)
+
+    assert socket_units(workload) == {"echo.socket": (LISTENERS[0], LISTENERS[2]), "echo-2.socket": (control,)}
+    assert "Service=" not in texts["echo.socket"]
+    assert texts["echo-2.socket"].splitlines()[3:8] == [
+        "[Socket]",
+        "ListenStream=/home/harness/echo",
+        "Service=echo.service",
+        "FileDescriptorName=control",
+        "SocketMode=0600",
+    ]
+    lines = unit.text(workload).splitlines()
+    for setting in ("Requires", "After", "Sockets"):
+        assert f"{setting}=echo.socket echo-2.socket" in lines
+    assert generate.generate(WORKLOAD) == ("podman", "generate", "systemd", "--name", "--new", "echo")
+    assert {"--requires=echo-2.socket", "--after=echo.socket"} <= set(generate.generate(workload))
+
+
+@pytest.mark.parametrize(
+    ("ready", "kind", "notify"),
+    [
+        (Ready.CONMON, "notify", "conmon"),
+        (Ready.CONTAINER, "notify", "container"),
+        (Ready.EXEC, "exec", "ignore"),
+    ],
+)
+def test_who_says_that_it_is_ready(ready: Ready, kind: str, notify: str) -> None:
+    """Only with `exec` does podman stay in the foreground: there it is the service's main process."""
+    text = unit.text(replace(WORKLOAD, ready=ready))
+
+    assert f"\nType={kind}\n" in text
+    assert f" --sdnotify={notify} " in text
+    assert (" --detach " in text) is (ready is not Ready.EXEC)
+
+
+def test_the_descriptors_in_a_variable() -> None:
+    """As many numbers as the container gets sockets; each launcher's container has its own."""
+    workload = replace(WORKLOAD, handover=Handover(variable="NGINX", end=";"))
+
+    assert "--env=NGINX=3:4:5:6:7;" in workload.podman_run()
+    assert "--env=NGINX=3:4:5;" in launcher.split(workload)[Directive.STREAM].podman_run()
+
+
+def test_names_by_the_launcher() -> None:
+    """It names all sockets or none."""
+    part = replace(WORKLOAD, listeners=(replace(LISTENERS[0], name="web"), LISTENERS[2]))
+
+    assert "--fdname=web:unknown" in launcher.command(Directive.STREAM, part)
+    assert not any("fdname" in argument for argument in launcher.command(Directive.STREAM, WORKLOAD))
+
+
+def test_what_an_activation_can_not_do() -> None:
+    """It says so before anything is started, and names what."""
+    whole = load(REPOSITORY / "tests" / "settings")
+    late = whole.model_copy(update={"image": whole.image.model_copy(update={"ready": Ready.EXEC})})
+    echo = load(REPOSITORY / "containers" / "echo")
+
+    assert "no option for Backlog, NoDelay, SocketMode" in launcher.ACTIVATION.refusal(whole)
+    assert "no Type=exec" in generate.ACTIVATION.refusal(late)
+    assert generate.ACTIVATION.refusal(whole) == unit.ACTIVATION.refusal(late) == ""
+    assert [way.refusal(echo) for way in activations().values()] == ["", "", ""]
+
+
+def test_the_service_unit_by_hand() -> None:
     """Ready when the container runs, arguments quoted, nothing left when it stops."""
-    lines = unit.service_text(user_session, WORKLOAD).splitlines()
+    lines = unit.text(WORKLOAD).splitlines()
 
     assert "Type=notify" in lines
     assert "Requires=echo.socket" in lines
@@ -115,7 +186,7 @@ def test_the_service_unit_by_hand(user_session: Session) -> None:
 def test_what_podman_is_asked_for() -> None:
     """No network, no pull, gone at its end; options of the activation before the image, its command behind."""
     assert WORKLOAD.podman_run("--detach") == (
-        *("/usr/bin/podman", "run", "--name=echo", "--rm", "--replace", "--network=none", "--pull=never"),
+        *("/usr/bin/podman", "run", "--name=echo", "--rm", "--replace", "--pull=never", "--network=none"),
         *("--detach", "localhost/echo:1", "/bin/a b", "100%"),
     )
 

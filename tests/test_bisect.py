@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.activation import Workload, activations
+from harness.activation import activations, prepared
 from harness.bisect import Bisection, Opener, Probe, Step, bisect
 from harness.contract import Contract, load
 from harness.deadline import Deadline
 from harness.images import Image
 from harness.layers import Layer
 from harness.processes import Process
-from harness.runtime import Runtime
-from harness.service import open_service
 from harness.session.session import Session
 from harness.transports import Transport
 from harness.witness import Seen, reasons
@@ -39,17 +37,16 @@ ExecStart=/bin/sleep 60
 
 
 @pytest.fixture
-def find(user_session: Session, built: Callable[[str], Image], harness_runtime: Runtime) -> Callable[..., Bisection]:
+def find(user_session: Session, built: Callable[[str], Image]) -> Callable[..., Bisection]:
     """Bisect a contract, or a broken image's by its folder, up to some activations."""
 
     def found(subject: Contract | str, *names: str) -> Bisection:
         contract = load(BROKEN / subject) if isinstance(subject, str) else subject
         image = built("tests/broken/honest")
         listeners = user_session.place([table.listener for table in contract.sockets])
-        workload = Workload(contract.name, image.reference, listeners, contract.image.command)
-        lacking = harness_runtime.lacking
+        workload = prepared(contract, image.reference, listeners, user_session.paths.home)
         uppers: dict[str, Opener] = {
-            name: partial(open_service, user_session, contract, image, activations()[name], lacking) for name in names
+            name: partial(activations()[name].activate, user_session, workload) for name in names
         }
         return bisect(Probe(user_session, contract, Transport.TCP4, Deadline.after(LIMIT_S)), workload, uppers)
 
@@ -74,6 +71,7 @@ def unit_folder(user_session: Session) -> Iterator[Callable[[str, str], None]]:
         written.append(path)
 
     yield write
+    user_session.manager.stop("stranger.service", Deadline.after(LIMIT_S))  # it has the socket that it was given
     for path in written:
         user_session.remove(path)
     user_session.manager.reload()

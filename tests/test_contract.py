@@ -45,7 +45,7 @@ def test_a_short_contract_has_defaults(tmp_path: Path) -> None:
     assert (loaded.schema_version, loaded.name, loaded.description) == (1, "echo", "")
     assert (loaded.image.containerfile, loaded.image.reference, loaded.image.command) == ("Containerfile", "", ())
     assert (loaded.limits.cold_s, loaded.limits.warm_s, loaded.limits.stop_s) == (15, 5, 10)
-    assert loaded.probe == BytesProbe(kind="bytes", send="a", expect="a")
+    assert loaded.probe(Transport.TCP4) == BytesProbe(kind="bytes", send="a", expect="a")
     assert [table.listener for table in loaded.sockets] == [Listener((Transport.TCP4,), 3000)]
     assert loaded.folder == tmp_path
 
@@ -87,7 +87,7 @@ def test_a_long_contract_keeps_all_of_it(tmp_path: Path) -> None:
         Listener((Transport.TCP4, Transport.TCP6), 8080, fixed_port=True),
     ]
     assert loaded.transports == (Transport.TCP4, Transport.TCP6, Transport.UNIX)
-    assert loaded.probe == HttpProbe(kind="http", path="/a?b=%20", status=(404, 410), contains="é")
+    assert loaded.probe(Transport.TCP4) == HttpProbe(kind="http", path="/a?b=%20", status=(404, 410), contains="é")
     assert (loaded.limits.cold_s, loaded.limits.warm_s, loaded.limits.stop_s) == (1, 0.5, 600)
 
 

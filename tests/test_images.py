@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -120,6 +122,21 @@ def test_the_same_sources_elsewhere_are_the_same_image(context: Path, tmp_path: 
 
     assert source_hash(copy / "Containerfile", "base") == before
     assert len(before) == 64
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket"])
+def test_what_can_not_be_in_an_image(context: Path, kind: str) -> None:
+    """It is named before anything is copied: a FIFO would be waited for, and no image has a socket."""
+    odd = context.parent / "odd"
+    if kind == "fifo":
+        os.mkfifo(odd)
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.fspath(odd))
+
+    with pytest.raises(ImageError, match=f"'{odd}' among an image's sources is neither a file nor a folder") as caught:
+        source_hash(context, "base")
+    assert "Remove it" in caught.value.remedy
 
 
 # -- the Containerfile ------------------------------------------------------------------------------------------------

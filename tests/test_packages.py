@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness import command, packages
 from harness.errors import Blame
-from harness.packages import MANAGERS, WANTED, Installer, PackagesMissing, Wanted
+from harness.packages import EXTRAS, MANAGERS, TESTS, WANTED, Installer, PackagesMissing, Wanted
 
 APT, DNF = MANAGERS
+ON_DEBIAN = [row for row in (*WANTED, *TESTS) if "apt-get" in row.package]
 on_debian = pytest.mark.skipif(Installer().manager() is not APT, reason="needs a Debian machine")
 
 
@@ -106,7 +108,9 @@ def fedora(tmp_path: Path) -> Place:
 
 
 @on_debian
-@pytest.mark.parametrize("row", [row for row in WANTED if "apt-get" in row.package], ids=lambda row: row.any_of[0])
+@pytest.mark.parametrize(
+    "row", [row for row in (*WANTED, *TESTS) if "apt-get" in row.package], ids=lambda row: row.any_of[0]
+)
 def test_debian_package_holds_what_is_wanted(row: Wanted) -> None:
     """Ask dpkg who owns the file here: the package of the table, or one that it depends on."""
     found = next((path for path in map(_on_this_machine, row.any_of) if path), None)
@@ -133,7 +137,7 @@ def _on_this_machine(name: str) -> str | None:
 
 @on_debian
 def test_every_debian_package_exists() -> None:
-    names = sorted({row.package["apt-get"] for row in WANTED if "apt-get" in row.package})
+    names = sorted({row.package["apt-get"] for row in ON_DEBIAN})
     lists = Path("/var/lib/apt/lists")
     if not any(lists.glob("*_Packages*")):
         pytest.skip("this machine has no package lists")
@@ -152,6 +156,15 @@ def test_module_functions_look_at_this_machine() -> None:
     assert packages.missing() == Installer().missing()
     if not packages.missing():
         assert packages.ensure() == ()
+
+
+def test_extras_are_wanted_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Wanted, ...]] = []
+    monkeypatch.setattr(Installer, "ensure", lambda self, _progress: asked.append(self.wanted))
+    packages.ensure()
+    packages.ensure(extras=["tests"])
+    assert asked == [WANTED, (*WANTED, *TESTS)]
+    assert EXTRAS["tests"] is TESTS
 
 
 # --- installing -------------------------------------------------------------------------------------------------------
@@ -213,6 +226,42 @@ def test_a_broken_list_does_not_stop_the_installation(debian: Place) -> None:
     debian.script("apt-get", f'case "$*" in *update*) echo called >>{debian.record}; exit 100;; esac\n{text}')
     assert "socat" in debian.installer().ensure()
     assert debian.calls()[0] == "called"
+
+
+# --- what is only for one capability ----------------------------------------------------------------------------------
+
+
+def lacking(place: Place, *capabilities: str) -> Installer:
+    """Return the installer that sees this place only, on a machine without these capabilities."""
+    return replace(place.installer(), has=lambda name: name not in capabilities)
+
+
+def test_docker_compose_may_be_a_plugin(fedora: Place) -> None:
+    docker_compose = wanted("docker-compose")
+    fedora.have(*(row for row in WANTED if row != docker_compose))
+    assert lacking(fedora, "docker_compose").missing() == (docker_compose,)
+    plugin = fedora.root / "usr/libexec/docker/cli-plugins/docker-compose"
+    plugin.parent.mkdir(parents=True)
+    plugin.touch()
+    assert lacking(fedora, "docker_compose").missing() == ()
+
+
+def test_what_is_only_for_one_capability_is_not_needed(fedora: Place) -> None:
+    fedora.manager("dnf", installs=False, status=1)
+    fedora.have(*(row for row in WANTED if not row.only_for))
+    told: list[str] = []
+    assert lacking(fedora, "docker_compose").ensure(told.append) == ()
+    assert told[-1].startswith("The package manager 'dnf' did not install 'docker-compose'. See what it says")
+    assert told[-1].endswith("Until then tests that need docker_compose are skipped.")
+
+
+def test_one_that_can_not_be_had_does_not_stop_another(debian: Place) -> None:
+    rows = tuple(Wanted((name,), {"apt-get": name}, only_for=name) for name in ("never-was", "socat"))
+    text = (debian.bin / "apt-get").read_text(encoding="utf-8")
+    debian.script("apt-get", f'case "$*" in *never-was*) exit 100;; esac\n{text}')
+    told: list[str] = []
+    assert replace(lacking(debian, "never-was", "socat"), wanted=rows).ensure(told.append) == ("socat",)
+    assert "need never-was are skipped" in "".join(told)
 
 
 # --- without root -----------------------------------------------------------------------------------------------------

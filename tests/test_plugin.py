@@ -18,6 +18,69 @@ def collected(inner: pytest.Pytester, *arguments: str) -> list[str]:
     return [line.partition("::")[2] for line in listed.outlines if "::" in line]
 
 
+# -- what is left out -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_tests_about_other_contracts_are_deselected(inner: pytest.Pytester, workers: str) -> None:
+    """They are no errors, and a line says so, by xdist's workers, too."""
+    inner.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.about("httpd")
+        def test_httpd(): assert False
+
+        @pytest.mark.about("echo")
+        def test_echo(): pass
+
+        @pytest.mark.about("echo", "mariadb")
+        def test_both(): assert False
+        """
+    )
+    run = run_inner(inner, f"--harness-contract={ECHO}", f"-n{workers}")
+
+    assert (run.status, run.outcomes) == (0, {"test_echo": "passed"})
+    assert "harness: deselected tests about httpd, mariadb: not among the contracts of this run" in run.output
+
+
+def test_nothing_is_said_where_nothing_was_deselected(inner: pytest.Pytester) -> None:
+    """Neither of marks that fit."""
+    inner.makepyfile('import pytest\n\n@pytest.mark.about("echo")\ndef test_echo(): pass\n')
+    assert "harness: deselected" not in run_inner(inner, f"--harness-contract={ECHO}").output
+
+
+def contract_of(inner: pytest.Pytester, text: str) -> str:
+    """Return the option for a contract in the inner folder."""
+    file = inner.path / "contract.toml"
+    file.write_text(f'schema = 1\nname = "one"\nimage = {{ reference = "localhost/no:1" }}\n{text}', encoding="utf-8")
+    return f"--harness-contract={file}"
+
+
+def test_an_activation_that_can_not(inner: pytest.Pytester) -> None:
+    """Skipped with the reason, before any image is looked for; the others are not."""
+    inner.makepyfile("def test_case(case): pass")
+    options = '[[sockets]]\ntransports = ["unix"]\npath = "a"\noptions = { SocketMode = "0600" }\n'
+    probe = '[probe]\nkind = "bytes"\nsend = "a"\nexpect = "a"\n'
+    run = run_inner(inner, contract_of(inner, options + probe), "--harness-strict", "-rs")
+
+    assert run.outcomes["test_case[one-launcher-unix]"] == "skipped"
+    assert run.outcomes["test_case[one-unit-unix]"] == "passed"
+    assert "systemd-socket-activate(1) has no option for SocketMode of the contract" in run.output
+
+
+@pytest.mark.parametrize(("strict", "outcome"), [("--no-harness-strict", "skipped"), ("--harness-strict", "error")])
+def test_a_client_program_that_is_not_installed(inner: pytest.Pytester, strict: str, outcome: str) -> None:
+    """Like a capability: skipped with the way out, and no silence in a strict run."""
+    inner.makepyfile("def test_case(case): pass")
+    text = '[[sockets]]\ntransports = ["tcp4"]\nport = 3000\n[probe]\nkind = "exec"\ncommand = ["no-such-client"]\n'
+    run = run_inner(inner, contract_of(inner, text), strict, "-rs", "--harness-activation=unit")
+
+    assert run.outcomes == {"test_case[one-unit-tcp4]": outcome}
+    assert "client program 'no-such-client' of the contract's probe is not installed" in run.output
+    assert "give the probe an 'image' that has it" in run.output
+
+
 # -- parameters -------------------------------------------------------------------------------------------------------
 
 
@@ -106,7 +169,7 @@ POOR = """
 import pytest
 from harness.capabilities import Capabilities
 from harness.machine import Machine
-from harness.plugin import RUNTIME
+from harness.cases import RUNTIME
 from pathlib import Path
 
 @pytest.hookimpl(trylast=True)

@@ -9,8 +9,8 @@ import pytest
 
 from harness.activation import activations
 from harness.bases import Base
+from harness.cases import RUNTIME
 from harness.options import Keep, Options
-from harness.plugin import RUNTIME
 from harness.transports import Transport
 from tests.contracts import GOOD
 
@@ -24,6 +24,19 @@ READ: dict[str, tuple[str, str, Any, Any]] = {
     "base": ("debian", "base", Base.DEBIAN, None),
     "keep": ("on-failure", "keep", Keep.ON_FAILURE, Keep.NEVER),
     "timeout-scale": ("2.5", "timeout_scale", 2.5, 1.0),
+    "max-slowdown": ("1.05", "max_slowdown", 1.05, 1.10),
+    "gate-limit": ("90", "gate_limit_s", 90.0, 60.0),
+}
+
+#: Option -> a value that is neither of those.
+OTHER = {
+    "transports": "vsock",
+    "activation": "launcher",
+    "base": "fedora",
+    "keep": "always",
+    "timeout-scale": "9",
+    "max-slowdown": "9",
+    "gate-limit": "9",
 }
 
 #: Option -> a value that is refused, and what is said of it.
@@ -33,6 +46,8 @@ REFUSED = {
     "base": ("slackware", "slackware"),
     "keep": ("sometimes", "sometimes"),
     "timeout-scale": ("0", "'0' is not a number above 0 and up to 1000"),
+    "max-slowdown": ("1", "'1' is not a number above 1 and up to 100"),
+    "gate-limit": ("nan", "'nan' is not a number above 0 and up to 3600"),
 }
 
 #: The values that pytest or the harness names where it refuses one.
@@ -82,8 +97,7 @@ def test_in_the_ini_file(option: str, inner: pytest.Pytester) -> None:
 @pytest.mark.parametrize("option", READ)
 def test_the_command_line_comes_before_the_ini_file(option: str, inner: pytest.Pytester) -> None:
     text, field, value, _default = READ[option]
-    other = {"transports": "vsock", "activation": "launcher", "base": "fedora", "keep": "always", "timeout-scale": "9"}
-    ini(inner, ini_name(option), other[option])
+    ini(inner, ini_name(option), OTHER[option])
     assert getattr(options(inner, f"--harness-{option}={text}"), field) == value
 
 

@@ -11,7 +11,7 @@ import pytest
 from harness import probes
 from harness.contract import BytesProbe
 from harness.deadline import Deadline
-from harness.probes import Client, Reply, judge, socat
+from harness.probes import Client, Reply, judge, native, socat
 from harness.session.session import Session
 from harness.transports import Endpoint, Transport
 from tests.servers import Reset, endpoint_in, serving
@@ -71,6 +71,16 @@ def test_a_reply(user_session: Session, transport: Transport, client: Client) ->
     assert len(ordered(reply)) == 4
     assert [before, *ordered(reply), after] == sorted([before, *ordered(reply), after])
     assert reply.times.whole_s < LIMIT_S / 2
+
+
+@over(*STREAMS, *DATAGRAMS)
+def test_a_client_that_pauses(user_session: Session, transport: Transport) -> None:
+    """What it sends arrives as a whole; a datagram can't come in two parts."""
+    with serving(user_session, transport, echo) as server:
+        reply = native.ask(user_session, server.endpoint, b"hello\n", Deadline.after(LIMIT_S), 0.1)
+
+    assert (server.heard, reply.body, reply.complaint) == ([b"hello\n"], b"hello\n", "")
+    assert server.endpoint.datagram or reply.times.whole_s >= 0.1
 
 
 @both_clients

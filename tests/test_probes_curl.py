@@ -88,6 +88,23 @@ def test_a_page_without_the_text(user_session: Session) -> None:
         assert judge(ask(user_session, server.endpoint), PROMISED) == "was a page of 7 bytes that lacks 'title'"
 
 
+def test_headers(user_session: Session) -> None:
+    """As the server sent them, one value for each line; where a connection breaks off, those that came."""
+    lines = b"HTTP/1.1 200 OK\r\nServer: small/1\r\nX-Two: a\r\nx-two: {b}\r\n"
+    with serving(user_session, Transport.TCP4, lambda _request: lines + b"Content-Length: 1\r\n\r\nx") as server:
+        whole = ask(user_session, server.endpoint)
+    with serving(user_session, Transport.TCP4, lambda _request: lines + b"Content-Length: 9\r\n\r\nx") as server:
+        cut = ask(user_session, server.endpoint)
+
+    wanted = {"server": ("small/1",), "x-two": ("a", "{b}")}
+    assert {name: whole.headers[name] for name in wanted} == wanted
+    assert (whole.complaint, whole.status, whole.body) == ("", 200, b"x")
+    assert {name: cut.headers[name] for name in wanted} == wanted
+    assert cut.complaint.startswith("curl: (18)")
+    promised = HttpProbe(kind="http", header={"Server": "^small/2"})
+    assert judge(whole, promised) == "had a header 'Server' that is 'small/1' instead of matching '^small/2'"
+
+
 @over(*STREAMS)
 def test_nobody_listens(user_session: Session, transport: Transport) -> None:
     """curl's own words, and no times but the two of the process."""
@@ -175,6 +192,7 @@ def test_a_page_by_a_socket_of_our_own(user_session: Session, transport: Transpo
     with serving(user_session, transport, lambda _request: page("403 Forbidden")) as server:
         reply = native.ask_page(user_session, server.endpoint, "/x", Deadline.after(10))
     assert (reply.status, reply.body, reply.complaint) == (403, b"a title\n", "")
+    assert reply.headers == {"content-length": ("8",)}
     assert server.heard[0].startswith(b"GET /x HTTP/1.1\r\n")
     times = reply.times
     assert times.connected is not None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 import pytest
 
-from harness.contract import BytesProbe, HttpProbe
+from harness.contract import BytesProbe, ExecProbe, HttpProbe
 from harness.probes import Client, Reply, Times, clients, judge
 from harness.transports import Endpoint, Transport
 
@@ -59,6 +60,76 @@ def test_bytes_are_compared_one_by_one(body: bytes, complaint: str, wrong: str) 
 def test_a_page_has_a_status_and_a_text(body: bytes, status: int, complaint: str, wrong: str) -> None:
     """The status is told before the text: a page of an error rarely has the right one."""
     assert judge(reply(body, complaint, status), PAGE) == wrong
+
+
+MATCHED = BytesProbe(kind="bytes", send="a", expect_pattern=r"^a+\n$")
+HEADED = HttpProbe(kind="http", header={"Server": "^nginx/", "X-Two": "b"}, pattern=r"^title\b")
+PROGRAM = ExecProbe(kind="exec", command=("client",), status=(0, 3), contains="well", pattern=r"\d$")
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint", "wrong"),
+    [
+        (b"aaa\n", "", ""),
+        (b"aaa\n", "a reset", r"was 'aaa\n', but a reset"),
+        (b"aab\n", "", r"was 'aab\n' instead of what matches '^a+\n$'"),
+        (b"", "", r"was empty instead of what matches '^a+\n$'"),
+        (b"\xffaaa\n", "", r"was '\xffaaa\n' instead of what matches '^a+\n$'"),
+    ],
+)
+def test_bytes_may_match_a_pattern(body: bytes, complaint: str, wrong: str) -> None:
+    """The pattern is shown as the contract has it."""
+    assert judge(reply(body, complaint), MATCHED) == wrong
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "wrong"),
+    [
+        ({"server": ("nginx/1.2",), "x-two": ("a", "b")}, b"title", ""),
+        ({"x-two": ("b",)}, b"title", "had a header 'Server' that is absent instead of matching '^nginx/'"),
+        (
+            {"server": ("httpd",), "x-two": ("b",)},
+            b"title",
+            "had a header 'Server' that is 'httpd' instead of matching '^nginx/'",
+        ),
+        (
+            {"server": ("nginx/1",), "x-two": ("a", "c")},
+            b"title",
+            "had a header 'X-Two' that is 'a' and 'c' instead of matching 'b'",
+        ),
+        (
+            {"server": ("nginx/1",), "x-two": ("b",)},
+            b"titles",
+            r"was a page of 6 bytes that does not match '^title\b'",
+        ),
+    ],
+)
+def test_a_page_has_headers(headers: dict[str, tuple[str, ...]], body: bytes, wrong: str) -> None:
+    """Whatever the case of their names; one value of several is enough."""
+    assert judge(replace(reply(body, status=200), headers=headers), HEADED) == wrong
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "complaint", "wrong"),
+    [
+        (0, b"all is well 1", "", ""),
+        (3, b"all is well 1", "a warning", ""),
+        (1, b"all is well 1", "", "ended with the exit status 1 instead of 0 or 3"),
+        (1, b"", "no such host", "ended with the exit status 1 instead of 0 or 3 and said 'no such host'"),
+        (0, b"ill 1", "", "was 'ill 1', which lacks 'well'"),
+        (0, b"well", "a warning", r"was 'well', which does not match '\d$' and said 'a warning'"),
+        (None, b"", "too late", "never came: too late"),
+    ],
+)
+def test_a_program_has_a_status_and_an_output(status: int | None, body: bytes, complaint: str, wrong: str) -> None:
+    """What it complained of counts only where something is wrong: many programs warn."""
+    assert judge(replace(reply(body, complaint), exit_status=status), PROGRAM) == wrong
+
+
+def test_no_pattern_hangs() -> None:
+    """One that takes other engines for ever, see catastrophic backtracking."""
+    slow = BytesProbe(kind="bytes", send="a", expect_pattern="^(a+)+$")
+    assert judge(reply(b"a" * 60000 + b"b"), slow).endswith("instead of what matches '^(a+)+$'")
 
 
 def test_how_long_it_took() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.activation import activations
-from harness.contract import Contract, load
+from harness.contract import BytesProbe, Contract, load
 from harness.deadline import Deadline
 from harness.errors import Blame, CapabilityMissing, ProbeFailed, UnitFailed, WaitTimeout
 from harness.images import Image
@@ -87,6 +87,17 @@ def test_nothing_is_left_of_a_service(activation: str, opened: Open, user_sessio
         service.ask_cold(TCP4)
 
 
+def test_asking_in_any_state(opened: Open) -> None:
+    """Asleep or awake, and within the limit of a cold probe."""
+    with opened(ECHO) as service:
+        assert service.ask(TCP4).body == b"hello\n"
+        service.wait_awake(TCP4)
+        assert service.ask(TCP4, Client.NATIVE).body == b"hello\n"
+    with opened(BROKEN / "ignores-sockets", timeout_scale=0.3) as service, pytest.raises(ProbeFailed) as caught:
+        service.ask(TCP4)
+    assert "failed its next probe by socat over tcp4: the reply never came (" in caught.value.sentence
+
+
 def test_only_the_sockets_whose_transport_the_machine_has(opened: Open) -> None:
     with opened(ECHO) as service:
         assert set(service.activated.workload.endpoints) == {TCP4, UDP4, Transport.UNIX}
@@ -121,7 +132,7 @@ def test_awake_before_its_first_client(opened: Open) -> None:
 
 
 def test_another_reply_than_promised(opened: Open) -> None:
-    contract = load(ECHO).model_copy(update={"probe": load(ECHO).probe.model_copy(update={"expect": "HELLO\n"})})
+    contract = load(ECHO).model_copy(update={"probes": (BytesProbe(kind="bytes", send="hello\n", expect="HELLO\n"),)})
     with opened(ECHO, contract=contract, timeout_scale=2.0) as service, pytest.raises(ProbeFailed) as caught:
         service.ask_cold(UDP4, Client.NATIVE)
     sentence, evidence = caught.value.sentence, caught.value.evidence
@@ -142,7 +153,7 @@ def test_no_page(opened: Open, tmp_path: Path) -> None:
         service.ask_cold(TCP4)
     assert "failed its cold probe by curl over tcp4: the reply never came (" in caught.value.sentence
     assert " instead of a page, after " in caught.value.sentence
-    assert caught.value.evidence["sent"].startswith("GET tcp4:127.0.0.1:")
+    assert caught.value.evidence["sent"].startswith("a request to tcp4:127.0.0.1:")
     assert "curl" in caught.value.evidence["reproduce"]
     assert "/a" in caught.value.evidence["reproduce"]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -277,3 +279,23 @@ def test_a_fixed_port_of_a_shared_network_is_held_by_one(
             pytest.fail("two have it")
     with shared.reserve(fixed):
         pass
+
+
+@isolated
+def test_many_threads_ask_for_their_first_socket(user_session: Session) -> None:
+    """The session's network is opened once for all of them."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _round in range(20):
+        fresh = replace(user_session, _descriptors={})
+        start = threading.Barrier(8)
+
+        def ask(session: Session = fresh, start: threading.Barrier = start) -> None:
+            start.wait()
+            session.socket(socket.AF_INET, socket.SOCK_STREAM).close()
+
+        with ThreadPoolExecutor(8) as pool:
+            for end in [pool.submit(ask) for _thread in range(8)]:
+                end.result()
+        for descriptor in fresh._descriptors.values():
+            os.close(descriptor)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

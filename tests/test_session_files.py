@@ -109,3 +109,15 @@ def test_output_of_a_new_service_is_its_own(user_session: Session) -> None:
 def test_what_the_manager_says(user_session: Session) -> None:
     """The log of `systemd --user` itself is there for every failure."""
     assert "basic.target" in user_session.manager_log()
+
+
+@pytest.mark.parametrize("place", ["ln -s /etc/hostname {}", "ln -s {}.other {}", "mkfifo {}"])
+def test_an_output_in_whose_place_is_something_else(user_session: Session, place: str) -> None:
+    """Neither read nor waited for: the account must not lead root to a file of the machine's."""
+    path = f"{user_session.paths.output}/files.service.log"
+    user_session.capture("files.service")
+    user_session.run(["/bin/sh", "-c", f"rm {path}; echo x > {path}.other; {place.format(path, path)}"])
+    try:
+        assert user_session.output("files.service") == ""
+    finally:
+        user_session.run(["rm", "-f", path, f"{path}.other"])

@@ -1,7 +1,9 @@
 """Send back what arrives on every socket that systemd handed over, see sd_listen_fds(3).
 
-A stream client gets its bytes back until it has shut down its side; a datagram is answered with itself. Only the
-modules that a start needs are imported: the start is what a socket-activated service is judged by.
+A stream client gets its bytes back until it has shut down its side; a datagram is answered with itself. SIGTERM, and
+with `--idle-exit=SECONDS` that much time without a client, ends the program: it takes no more clients and finishes with
+those that it has. Whoever is not taken yet waits in systemd's socket for the next start. Only the modules that a start
+needs are imported: the start is what a socket-activated service is judged by.
 """
 
 import os
@@ -9,9 +11,14 @@ import selectors
 import signal
 import socket
 import sys
+import time
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 LARGEST_DATAGRAM = 65536
+IDLE_OPTION = "--idle-exit="
+
+#: How long clients that were taken before the end may go on, in seconds.
+GRACE_S = 3
 
 
 def inherited_sockets():
@@ -69,12 +76,8 @@ def answer(listener):
         pass
 
 
-def main():
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # process 1 has no default action for a signal
-    listeners = inherited_sockets()
-    if not listeners:
-        print("echo: no sockets were passed to this process (LISTEN_PID, LISTEN_FDS)", file=sys.stderr)
-        return 1
+def serve(listeners, terminated, idle_s):
+    """Answer clients until there is something to read from `terminated`, or none has come for `idle_s` seconds."""
     selector = selectors.DefaultSelector()
     for listener in listeners:
         listener.setblocking(False)
@@ -82,10 +85,57 @@ def main():
             selector.register(listener, selectors.EVENT_READ, lambda listener=listener: answer(listener))
         else:
             selector.register(listener, selectors.EVENT_READ, lambda listener=listener: accept(selector, listener))
-    while True:
-        for key, _events in selector.select():
+    own = [*listeners, terminated]
+    end = []
+    selector.register(terminated, selectors.EVENT_READ, lambda: end.append("terminated"))
+    while not end:
+        events = selector.select(idle_s)
+        for key, _events in events:
+            key.data()
+        if not events and len(selector.get_map()) == len(own):
+            end.append("idle")
+
+    for item in own:
+        selector.unregister(item)
+    last = time.monotonic() + GRACE_S
+    while selector.get_map() and time.monotonic() < last:
+        for key, _events in selector.select(last - time.monotonic()):
             key.data()
 
 
+def seconds(argument):
+    """Return the number behind the option, which is finite and above 0; end the program where there is none."""
+    if not argument.startswith(IDLE_OPTION):
+        fail(2, f"unknown argument '{argument}'; there is only {IDLE_OPTION}SECONDS")
+    try:
+        number = float(argument.removeprefix(IDLE_OPTION))
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        fail(2, f"'{argument}' is not a number of seconds above 0")
+    return number
+
+
+def fail(status, text):
+    """Say what is wrong and end the program."""
+    print(f"echo: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+def main():
+    idle_s = None
+    for argument in sys.argv[1:]:
+        idle_s = seconds(argument)
+    listeners = inherited_sockets()
+    if not listeners:
+        fail(1, "no sockets were passed to this process (LISTEN_PID, LISTEN_FDS)")
+    # Process 1 has no default action for a signal; this one becomes something to read.
+    terminated, signalled = socket.socketpair()
+    signalled.setblocking(False)
+    signal.set_wakeup_fd(signalled.fileno())
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    serve(listeners, terminated, idle_s)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

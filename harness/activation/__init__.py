@@ -6,8 +6,9 @@ import importlib
 import pkgutil
 
 from harness.activation.base import Activated, Activation, Workload
+from harness.activation.container import prepared, provided
 
-__all__ = ["Activated", "Activation", "Workload", "activations"]
+__all__ = ["Activated", "Activation", "Workload", "activations", "prepared", "provided"]
 
 
 def activations() -> dict[str, Activation]:

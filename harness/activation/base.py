@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from harness.contract import Contract, Handover, Ready
 from harness.deadline import Deadline, wait_until
 from harness.errors import SessionError, UnitFailed, WaitTimeout
 from harness.hints import hint
@@ -33,18 +34,30 @@ class Workload:
     command: tuple[str, ...] = ()
     #: Longest stop of the service, in seconds.
     stop_s: float = 10.0
-    #: More options of `podman run`, see podman-run(1).
-    options: tuple[str, ...] = ()
+    #: Podman's options for the container; without a network, unless its contract says otherwise.
+    options: tuple[str, ...] = ("--network=none",)
+    #: The variable that tells the program its descriptors, beside LISTEN_FDS.
+    handover: Handover | None = None
+    #: Who says that the service is up.
+    ready: Ready = Ready.CONMON
 
     @property
     def endpoints(self) -> dict[Transport, Endpoint]:
         """Where clients find each transport."""
-        return {endpoint.transport: endpoint for listener in self.listeners for endpoint in listener.endpoints}
+        asked = (listener for listener in self.listeners if listener.probed)
+        return {endpoint.transport: endpoint for listener in asked for endpoint in listener.endpoints}
+
+    @property
+    def container(self) -> tuple[str, ...]:
+        """Podman's options for the container: no pull, removed at its end, replaced where one is left."""
+        told: tuple[str, ...] = ()
+        if self.handover:
+            told = (f"--env={self.handover.variable}={self.handover.value(len(self.listeners))}",)
+        return (f"--name={self.name}", "--rm", "--replace", "--pull=never", *self.options, *told)
 
     def podman_run(self, *options: str) -> tuple[str, ...]:
-        """Return a `podman run` of the container: no network, no pull, removed at its end."""
-        common = ("--rm", "--replace", "--network=none", "--pull=never", *self.options)
-        return ("/usr/bin/podman", "run", f"--name={self.name}", *common, *options, self.image, *self.command)
+        """Return a `podman run` of the container."""
+        return ("/usr/bin/podman", "run", *self.container, *options, self.image, *self.command)
 
 
 class Activated(abc.ABC):
@@ -152,6 +165,14 @@ class Activation(abc.ABC):
     """A way to activate; one module of this package each, found by its name."""
 
     name: str
+
+    def refusal(self, contract: Contract) -> str:
+        """Return why a contract can't be kept in this way, whatever the machine can do, or ""."""
+        return ""
+
+    def preview(self, workload: Workload) -> Mapping[str, str]:
+        """Return name -> text of what this would write or run, as far as that is known without a session."""
+        return {}
 
     @abc.abstractmethod
     def install(self, session: Session, workload: Workload) -> contextlib.AbstractContextManager[Activated]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
+from harness.contract import Contract
 from harness.deadline import Deadline, wait_until
 from harness.errors import UnitFailed
 from harness.session.bus import NoSuchUnit
@@ -21,6 +22,9 @@ _PROGRAM = "/usr/bin/systemd-socket-activate"
 
 #: The launcher hands on only TERM, PATH, USER and HOME; podman needs this one too.
 _PASSED_ON = "--setenv=XDG_RUNTIME_DIR"
+
+#: What sd_listen_fds_with_names(3) calls a socket without a name.
+_UNNAMED = "unknown"
 
 
 def split(workload: Workload) -> dict[Directive, Workload]:
@@ -38,7 +42,18 @@ def command(directive: Directive, part: Workload) -> tuple[str, ...]:
     """Return the command line of one launcher."""
     kind = ("--datagram",) if directive is Directive.DATAGRAM else ()
     listen = (f"--listen={listener.address}" for listener in part.listeners)
-    return (_PROGRAM, *kind, *listen, _PASSED_ON, *part.podman_run())
+    return (_PROGRAM, *kind, *listen, *_names(part), _PASSED_ON, *part.podman_run())
+
+
+def _names(part: Workload) -> tuple[str, ...]:
+    """Return the option that names the sockets; it names all of them, by sd_listen_fds(3)'s word for those without."""
+    if not any(listener.name for listener in part.listeners):
+        return ()
+    return (f"--fdname={':'.join(listener.name or _UNNAMED for listener in part.listeners)}",)
+
+
+def _files(parts: Mapping[Directive, Workload]) -> Mapping[str, str]:
+    return {f"{part.name}.command": f"{shlex.join(command(kind, part))}\n" for kind, part in parts.items()}
 
 
 class Launched(Activated):
@@ -51,7 +66,7 @@ class Launched(Activated):
     @property
     def files(self) -> Mapping[str, str]:
         """Name of the transient service -> its command line."""
-        return {f"{part.name}.command": f"{shlex.join(command(kind, part))}\n" for kind, part in self._parts.items()}
+        return _files(self._parts)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -137,6 +152,15 @@ class LauncherActivation(Activation):
     """`systemd-socket-activate`."""
 
     name = "launcher"
+
+    def refusal(self, contract: Contract) -> str:
+        """Return that the launcher has no options for what systemd.socket(5) can set."""
+        wanted = dict.fromkeys(name for table in contract.sockets for name, _value in table.options.settings)
+        return f"systemd-socket-activate(1) has no option for {', '.join(wanted)} of the contract" if wanted else ""
+
+    def preview(self, workload: Workload) -> Mapping[str, str]:
+        """Return the command lines of the launchers."""
+        return _files(split(workload))
 
     @contextlib.contextmanager
     def install(self, session: Session, workload: Workload) -> Iterator[Launched]:

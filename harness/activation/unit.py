@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from harness.activation.base import Workload, quote
-from harness.activation.units import UnitActivation
-from harness.session.session import Session
+from harness.activation.units import UnitActivation, socket_units
+from harness.contract import Ready
 
 
-def service_text(_session: Session, workload: Workload) -> str:
-    """Return a service unit that is ready when conmon says that the container runs."""
-    command = workload.podman_run("--detach", "--cgroups=no-conmon", "--sdnotify=conmon")
+def text(workload: Workload) -> str:
+    """Return a service unit that is ready when the contract's word for it has come, by default conmon's."""
+    sockets = " ".join(socket_units(workload))
+    command = " ".join(quote(argument) for argument in _command(workload))
     return f"""\
 [Unit]
 Description={workload.name} in a container
-Requires={workload.name}.socket
-After={workload.name}.socket
+Requires={sockets}
+After={sockets}
 
 [Service]
-Type=notify
+{"Type=exec" if workload.ready is Ready.EXEC else "Type=notify"}
 NotifyAccess=all
-ExecStart={" ".join(quote(argument) for argument in command)}
+Sockets={sockets}
+ExecStart={command}
 ExecStop=/usr/bin/podman stop --ignore {workload.name}
 ExecStopPost=/usr/bin/podman rm --force --ignore {workload.name}
 """
 
 
-ACTIVATION = UnitActivation("unit", service_text)
+def _command(workload: Workload) -> tuple[str, ...]:
+    """Return how podman is started: in the foreground where nobody else tells systemd which process is the service."""
+    if workload.ready is Ready.EXEC:
+        return workload.podman_run("--cgroups=no-conmon", "--sdnotify=ignore")
+    return workload.podman_run("--detach", "--cgroups=no-conmon", f"--sdnotify={workload.ready}")
+
+
+ACTIVATION = UnitActivation(
+    "unit",
+    lambda _session, workload: text(workload),
+    lambda workload: {f"{workload.name}.service": text(workload)},
+)

@@ -15,7 +15,6 @@ import pytest
 
 from harness import bases, images
 from harness.bases import Base
-from harness.contract import Contract
 from harness.errors import ImageError
 from harness.guest.engine import FOLDER_VARIABLE
 from harness.images import Image, ImageStore
@@ -41,14 +40,11 @@ class ReadOnlyStore(ImageStore):
         #: Name of a contract -> why its image could not be built outside.
         self._unbuilt = unbuilt
 
-    def image(self, contract: Contract, base: Base) -> Image:
-        """Return a contract's image as the run outside has built it."""
-        if contract.image.reference:
-            return self.existing(contract.name, contract.image.reference)
-        self._refuse(contract.name)
+    def built(self, name: str, file: Path, base: Base) -> Image:
+        """Return an image as the run outside has built it."""
+        self._refuse(name)
         foundation = self._there(f"base-{base}", self.find(f"base-{base}", bases.recipe(base)))
-        source = images.source_hash(images.containerfile(contract, base), foundation.id)
-        return self._there(contract.name, self.find(contract.name, source))
+        return self._there(name, self.find(name, images.source_hash(file, foundation.id)))
 
     def existing(self, name: str, reference: str) -> Image:
         """Return an image as the run outside has fetched it."""
@@ -56,10 +52,9 @@ class ReadOnlyStore(ImageStore):
         return self._there(name, self.find(name, images.reference_source(reference)))
 
     def _refuse(self, name: str) -> None:
-        if name in self._unbuilt:
-            raise ImageError(
-                f"The image of '{name}' could not be made before the guest started:\n{self._unbuilt[name]}"
-            )
+        # A contract's images are made together, so that of its client can be the one that was not.
+        if why := self._unbuilt.get(name.removesuffix(images.CLIENT)):
+            raise ImageError(f"The image of '{name}' could not be made before the guest started:\n{why}")
 
     def _there(self, name: str, image: Image | None) -> Image:
         if image is None:

@@ -54,7 +54,7 @@ class GuestTests:
         self._owner: Owner | None = None
         if not told:
             self._scale *= plan.engine.time_scale
-            self._owner = Owner(plan.engine, runtime.image, self._command, config.rootpath, self._scale)
+            self._owner = Owner(plan.engine, runtime.make_images, self._command, config.rootpath, self._scale)
         self.folder = self._owner.guest.folder if self._owner else Path(told)
         self._mine: set[pytest.Item] = set()
         self._results = Results(self.folder)

@@ -16,8 +16,12 @@ from harness.session.session import Session
 from harness.transports import Endpoint
 
 
-def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -> Reply:
-    """Connect, send, shut down the sending side, read to the end; with datagrams send one and read one."""
+def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline, pause_s: float = 0.0) -> Reply:
+    """Connect, send, shut down the sending side, read to the end; with datagrams send one and read one.
+
+    A client of a stream pauses for `pause_s` after the first half of what it sends.
+    """
+    half = len(sent) // 2 if pause_s and not endpoint.datagram else 0
     received = bytearray()
     connected = first = None
     complaint = ""
@@ -27,7 +31,10 @@ def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -
             client.settimeout(max(0.001, deadline.remaining_s))
             client.connect(_address(session, endpoint))
             connected = time.monotonic()
-            client.sendall(sent)
+            if half:
+                client.sendall(sent[:half])
+                time.sleep(pause_s)
+            client.sendall(sent[half:])
             if not endpoint.datagram:
                 client.shutdown(socket.SHUT_WR)
             while True:
@@ -53,7 +60,10 @@ def ask_page(session: Session, endpoint: Endpoint, path: str, deadline: Deadline
     page = http.client.HTTPResponse(cast(socket.socket, _Received(reply.body)))
     try:
         page.begin()
-        return replace(reply, body=page.read(), status=page.status)
+        headers: dict[str, tuple[str, ...]] = {}
+        for name, value in page.getheaders():
+            headers[name.lower()] = (*headers.get(name.lower(), ()), value)
+        return replace(reply, body=page.read(), status=page.status, headers=headers)
     except (http.client.HTTPException, OSError) as error:
         return replace(reply, complaint=reply.complaint or f"it is no HTTP reply: {error!r}")
 

@@ -67,6 +67,10 @@ class Session:
     _lease: Lease
     _descriptors: dict[str, int] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return what a person needs of it in a failed assertion."""
+        return f"<session {self.name}>"
+
     # -- programs -----------------------------------------------------------------------------------------------
 
     def run(
@@ -160,8 +164,15 @@ class Session:
         return self.run(asked, check=False).text if manager else ""
 
     def _read(self, path: str) -> str:
+        """Return a file of the session's, "" where there is none.
+
+        Its account may have put anything in its place: a link is not followed, since it would lead root out of the
+        session, and a pipe is not waited for.
+        """
         try:
-            return self.outside(path).read_text(encoding="utf-8", errors="replace")
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(self.outside(path), flags), encoding="utf-8", errors="replace") as file:
+                return file.read()
         except OSError:
             return ""
 
@@ -190,7 +201,9 @@ class Session:
 
     def _network(self) -> int:
         if "net" not in self._descriptors:
-            self._descriptors["net"] = os.open(f"/proc/{self.init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            opened = os.open(f"/proc/{self.init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            if self._descriptors.setdefault("net", opened) != opened:
+                os.close(opened)  # another thread was first
         return self._descriptors["net"]
 
     def place(self, listeners: Sequence[Listener]) -> tuple[Listener, ...]:

@@ -13,6 +13,15 @@ import time
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 OWN_PORT = 3000
 LATE_S = 2
+LAZY_S = 1.5
+IDLE_OPTION = "--idle-exit="
+
+#: The number of clients after which one is left without its reply, and after which one leaves its descriptor.
+EVERY = 500
+LEAKING_EVERY = 50
+
+#: What a client leaves in memory, in bytes.
+REMNANT = 2000
 
 
 def inherited_sockets() -> list[socket.socket]:
@@ -31,19 +40,28 @@ def reply_to(data: bytes, listener: socket.socket, mode: str) -> bytes:
     return data
 
 
-def serve(listener: socket.socket, mode: str, left_open: list[socket.socket]) -> None:
+def serve(listener: socket.socket, mode: str, left: list[object]) -> None:
     """Answer the next client of one socket."""
+    if mode == "lazy":
+        time.sleep(LAZY_S)
+    if mode in ("drops", "leaks", "grows"):
+        left.append(bytes(REMNANT if mode == "grows" else 0))
+    drops = mode == "drops" and len(left) % EVERY == 0
     if listener.type == socket.SOCK_DGRAM:
         data, peer = listener.recvfrom(65536)
-        listener.sendto(reply_to(data, listener, mode), peer)
+        if not drops:
+            listener.sendto(reply_to(data, listener, mode), peer)
         return
     connection, _peer = listener.accept()
     data = b""
     while chunk := connection.recv(65536):
         data += chunk
-    connection.sendall(reply_to(data, listener, mode))
+    if not drops:
+        connection.sendall(reply_to(data, listener, mode))
+    if mode == "leaks" and len(left) % LEAKING_EVERY == 0:
+        os.dup(listener.fileno())
     if mode == "never-closes":
-        left_open.append(connection)
+        left.append(connection)
     else:
         connection.close()
 
@@ -68,10 +86,18 @@ def main() -> None:
     if mode == "slow":
         time.sleep(LATE_S)
     served = listeners[:1] if mode == "first-only" else listeners
-    left_open: list[socket.socket] = []
+    left: list[object] = []
+    idle_s = next(
+        (float(text.removeprefix(IDLE_OPTION)) for text in sys.argv[2:] if text.startswith(IDLE_OPTION)), None
+    )
     while served:
-        for listener in select.select(served, [], [])[0]:
-            serve(listener, mode, left_open)
+        ready = select.select(served, [], [], idle_s)[0]
+        if not ready and mode != "never-idles":
+            return
+        for listener in ready:
+            serve(listener, mode, left)
+        if mode == "ends-after-client":
+            return
         if mode == "answers-once":
             served = []
     while True:

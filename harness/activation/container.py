@@ -1,0 +1,122 @@
+"""What a container is given besides its sockets: podman's options, and the volumes and secrets made for a test."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import secrets
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+
+from harness.activation.base import Workload
+from harness.contract import Contract, ImageTable, VolumeTable
+from harness.contract.table import HOME
+from harness.session.session import Session
+from harness.transports import Listener
+
+
+def prepared(contract: Contract, image: str, listeners: Sequence[Listener], home: str) -> Workload:
+    """Return a contract's container for sockets at addresses of a session whose home folder is `home`."""
+    return Workload(
+        contract.name,
+        image,
+        tuple(listeners),
+        tuple(_filled(argument, home) for argument in contract.image.command),
+        contract.limits.stop_s,
+        tuple(_options(contract, home)),
+        contract.image.handover,
+        contract.image.ready,
+    )
+
+
+def _options(contract: Contract, home: str) -> Iterator[str]:
+    """Yield podman's options for what the contract's image says, but for what an activation adds."""
+    image = contract.image
+    yield f"--network={image.network}"
+    yield from (f"--env={name}={_filled(text, home)}" for name, text in image.environment.items())
+    yield from (f"--user={image.user}",) if image.user else ()
+    yield from ("--read-only",) if image.read_only else ()
+    yield from ("--init",) if image.init else ()
+    yield from (_volume(contract, volume, home) for volume in image.volumes)
+    yield from (f"--tmpfs={_filled(mount.path, home)}:mode={mount.mode},size={mount.size}" for mount in image.tmpfs)
+    yield from _secrets(contract.name, image)
+    yield from image.options.arguments
+
+
+def _filled(text: str, home: str) -> str:
+    return text.replace(HOME, home)
+
+
+def _volume(contract: Contract, volume: VolumeTable, home: str) -> str:
+    ending = ":ro" if volume.read_only else ""
+    return f"--volume={_own(contract.name, volume.name)}:{_filled(volume.path, home)}{ending}"
+
+
+def _secrets(contract: str, image: ImageTable) -> list[str]:
+    found = []
+    for secret in image.secrets:
+        kind = f"type=env,target={secret.variable}" if secret.variable else f"type=mount,target={secret.name}"
+        found.append(f"--secret={_own(contract, secret.name)},{kind}")
+    return found
+
+
+def _own(contract: str, name: str) -> str:
+    """Return the name of a volume or a secret in the session."""
+    return f"harness-{contract}-{name}"
+
+
+@contextlib.contextmanager
+def provided(session: Session, contract: Contract) -> Iterator[Mapping[str, str]]:
+    """Make a contract's volumes and secrets, and take them away at the end; yields the secrets by their names.
+
+    What a killed test has left in a session that is used again is replaced.
+    """
+    volumes = [_own(contract.name, volume.name) for volume in contract.image.volumes]
+    texts = {secret.name: secrets.token_hex(16) for secret in contract.image.secrets}
+    labels = [_own(contract.name, name) for name in texts]
+    _remove(session, volumes, labels)
+    try:
+        for volume in contract.image.volumes:
+            _fill(session, _own(contract.name, volume.name), volume)
+        for name, text in texts.items():
+            # By standard input: a command line can be read by every process.
+            session.run(["podman", "secret", "create", _own(contract.name, name), "-"], stdin=text.encode())
+        yield texts
+    finally:
+        if not session.kept:
+            _remove(session, volumes, labels)
+
+
+def _remove(session: Session, volumes: list[str], labels: list[str]) -> None:
+    if volumes:
+        session.run(["podman", "volume", "rm", "--force", *volumes], check=False)
+    if labels:
+        session.run(["podman", "secret", "rm", *labels], check=False)
+
+
+def _fill(session: Session, name: str, volume: VolumeTable) -> None:
+    session.run(["podman", "volume", "create", name])
+    if volume.files:
+        session.run(["podman", "volume", "import", name, "-"], stdin=_archive(volume.files, session.paths.home))
+
+
+def _archive(files: Mapping[str, str], home: str) -> bytes:
+    """Return a tar archive of texts, readable for every user of the container, and of the folders above them."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        folders = {parent for name in files for parent in _parents(name)}
+        for folder in sorted(folders):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(entry)
+        for name, text in files.items():
+            data = _filled(text, home).encode()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: number + 1]) for number in range(len(parts))]

@@ -1,0 +1,215 @@
+"""The cases of data-driven tests, and which tests a run has: a plugin of pytest's, beside `harness.plugin`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness import record, recorder
+from harness.activation import Activation
+from harness.capabilities import GUEST
+from harness.command import SYSTEM_PATH
+from harness.contract import Contract, ExecProbe
+from harness.errors import Blame, CapabilityMissing
+from harness.runtime import Runtime
+from harness.transports import ROWS, Transport
+
+#: Where this process's `Runtime` is.
+RUNTIME = pytest.StashKey[Runtime]()
+
+#: The activation that measurements use, unless --harness-activation leaves it out.
+MEASURED = "unit"
+
+#: The contracts that deselected tests are about.
+_STRANGE = pytest.StashKey[dict[str, None]]()
+
+_MARKS = (
+    "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them",
+    "program(name): skip, or fail under --harness-strict, where it is not installed",
+    "about(*contracts): deselect where one of these is not among the contracts given",
+    "first_transport: only the first transport of each contract",
+    "measures: alone on the machine; cases only of images that are to be measured",
+    "claim(sentence): the claim of the tutorial that the test proves",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a data-driven test is about; the parameter `case` of a test is one of each combination."""
+
+    contract: Contract
+    activation: str
+    transport: Transport
+
+    @property
+    def id(self) -> str:
+        """A stable name for `-k` and `--lf`."""
+        return f"{self.contract.name}-{self.activation}-{self.transport}"
+
+    @property
+    def record(self) -> record.Case:
+        """What the results call it."""
+        return record.Case(contract=self.contract.name, activation=self.activation, transport=self.transport)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks."""
+    for line in _MARKS:
+        config.addinivalue_line("markers", line)
+
+
+# -- parameters -------------------------------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test with the argument `case` every contract x activation x transport that was asked for."""
+    if "case" not in metafunc.fixturenames:
+        return
+    runtime = metafunc.config.stash[RUNTIME]
+    cases = [
+        Case(contract, activation, transport)
+        for contract in runtime.contracts.values()
+        for activation in runtime.activations
+        for transport in contract.transports
+        if transport in runtime.options.transports
+    ]
+    if not cases:
+        raise pytest.UsageError(
+            f"No contract of {', '.join(runtime.contracts)} has a socket of the transports that were asked for: "
+            f"{', '.join(runtime.options.transports)}."
+        )
+    if metafunc.definition.get_closest_marker("measures"):
+        cases = _measured(runtime, cases)
+    if metafunc.definition.get_closest_marker("first_transport"):
+        cases = list({(case.contract.name, case.activation): case for case in reversed(cases)}.values())[::-1]
+    metafunc.parametrize(
+        "case",
+        [pytest.param(case, id=case.id, marks=_marks(case, runtime.activations[case.activation])) for case in cases],
+    )
+
+
+def _measured(runtime: Runtime, cases: Sequence[Case]) -> list[Case]:
+    """Return the cases whose image is compared, has a budget or is to be measured anyway, by one activation.
+
+    An image is the same whatever activates it. What only a guest can reach is left out: it has no clock to measure by.
+    """
+    activation = MEASURED if MEASURED in runtime.activations else next(iter(runtime.activations))
+    return [
+        case
+        for case in cases
+        if case.activation == activation
+        and case.transport not in runtime.lacking
+        and (runtime.options.measure or case.contract.name in runtime.options.baselines or case.contract.budgets.any)
+    ]
+
+
+def _marks(case: Case, activation: Activation) -> list[pytest.MarkDecorator]:
+    """Return what the case needs of the machine, and why it can't be, whatever the machine."""
+    marks = []
+    if capability := ROWS[case.transport].capability:
+        marks.append(pytest.mark.requires(capability))
+    promised = case.contract.probe(case.transport)
+    if isinstance(promised, ExecProbe) and promised.image is None:
+        marks.append(pytest.mark.program(promised.command[0]))
+    if refusal := activation.refusal(case.contract):
+        marks.append(pytest.mark.skip(reason=refusal))
+    return marks
+
+
+# -- selection --------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests about a contract which this run is not about, and measurements of nothing."""
+    given = config.stash[RUNTIME].contracts
+    strange: dict[str, None] = {}
+    left_out = []
+    for item in items:
+        missing = [name for mark in item.iter_markers("about") for name in mark.args if name not in given]
+        strange |= dict.fromkeys(missing)
+        if missing or (measures(item) and _without_case(item)):
+            left_out.append(item)
+    if strange:
+        config.stash[_STRANGE] = strange
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def measures(item: pytest.Item) -> bool:
+    """Whether a test must be alone on the machine."""
+    return item.get_closest_marker("measures") is not None
+
+
+def _without_case(item: pytest.Item) -> bool:
+    """Whether a test that takes a case was given none."""
+    callspec = getattr(item, "callspec", None)
+    takes_one = "case" in getattr(item, "fixturenames", ())
+    return takes_one and not (callspec and isinstance(callspec.params.get("case"), Case))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell xdist's controller, which collects nothing, what was deselected."""
+    output: dict[str, list[str]] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["harness_strange"] = list(session.config.stash.get(_STRANGE, None) or ())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear what an xdist worker has deselected; all collect the same."""
+    told = getattr(node, "workeroutput", {}).get("harness_strange", [])
+    if told:
+        node.config.stash[_STRANGE] = dict.fromkeys(told)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out."""
+    if strange := terminalreporter.config.stash.get(_STRANGE, None):
+        terminalreporter.write_line(
+            f"harness: deselected tests about {', '.join(sorted(strange))}: not among the contracts of this run"
+        )
+
+
+# -- what the machine must have ---------------------------------------------------------------------------------------
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a test whose `requires` marks name what the machine lacks."""
+    runtime = item.config.stash[RUNTIME]
+    for mark in item.iter_markers("requires"):
+        if mark.kwargs or not mark.args:
+            pytest.fail("the mark 'requires' takes names of capabilities", pytrace=False)
+        for name in mark.args:
+            if not runtime.capabilities.has(name):
+                _do_without(item, runtime, name)
+    for mark in item.iter_markers("program"):
+        for name in mark.args:
+            if shutil.which(name, path=SYSTEM_PATH) is None:
+                _do_without_program(item, runtime, name)
+
+
+def _do_without(item: pytest.Item, runtime: Runtime, name: str) -> None:
+    """Skip the test, or fail it in a strict run, since the machine lacks a capability."""
+    capability = runtime.capabilities.get(name)
+    error = CapabilityMissing(name, capability.detail, capability.remedy)
+    why = f" No guest can stand in: {runtime.guest.problem}." if name in GUEST else ""
+    if runtime.options.strict:
+        item.stash[recorder.BLAME] = error.blame
+        pytest.fail(f"{error}{why}\nThe run is strict: a missing capability fails.", pytrace=False)
+    pytest.skip(f"{error.sentence}{why} Remedy: {error.remedy}")
+
+
+def _do_without_program(item: pytest.Item, runtime: Runtime, name: str) -> None:
+    """Skip the test, or fail it in a strict run, since a contract's client program is not installed."""
+    sentence = f"The client program '{name}' of the contract's probe is not installed."
+    remedy = "Install it, or give the probe an 'image' that has it."
+    if runtime.options.strict:
+        item.stash[recorder.BLAME] = Blame.MACHINE
+        pytest.fail(f"{sentence}\nWay out: {remedy}\nThe run is strict: a missing program fails.", pytrace=False)
+    pytest.skip(f"{sentence} Remedy: {remedy}")

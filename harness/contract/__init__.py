@@ -1,0 +1,35 @@
+"""The contract of an image: what it listens on, how to talk to it, what it must reply, what that may cost.
+
+A contract is a TOML file beside the image's Containerfile. `load` reports every mistake of a file at once.
+"""
+
+from __future__ import annotations
+
+from harness.contract.image import Handover, ImageTable, Ready, SecretTable, TmpfsTable, VolumeTable
+from harness.contract.loading import FILE_NAME, load, load_all, parse
+from harness.contract.probe import BytesProbe, ClientImage, ExecProbe, HttpProbe, Probe
+from harness.contract.sockets import SocketTable
+from harness.contract.whole import SCHEMA, BudgetsTable, Contract, LimitsTable
+
+__all__ = [
+    "FILE_NAME",
+    "SCHEMA",
+    "BudgetsTable",
+    "BytesProbe",
+    "ClientImage",
+    "Contract",
+    "ExecProbe",
+    "Handover",
+    "HttpProbe",
+    "ImageTable",
+    "LimitsTable",
+    "Probe",
+    "Ready",
+    "SecretTable",
+    "SocketTable",
+    "TmpfsTable",
+    "VolumeTable",
+    "load",
+    "load_all",
+    "parse",
+]

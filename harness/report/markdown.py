@@ -1,0 +1,125 @@
+"""Markdown for the summary of a CI job, GitHub's dialect: the verdict first, what is long folded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from harness.record import BudgetCheck, Outcome, Results, Role, Test
+from harness.report.outline import Image, Outline, Timing, outline
+from harness.report.text import MARKS, NOTHING, count, line, message, ms, ratio
+
+#: The longest summary of a step that GitHub takes, in bytes.
+LIMIT_BYTES = 1024 * 1024
+
+#: The longest message; the results have all of it.
+_MESSAGE = 10_000
+
+#: The longest other text.
+_TEXT = 300
+
+#: Every character that means something to Markdown or HTML within a line, and the point that makes a name a link.
+_MEANING = re.compile(r"[!\"#$%&*+:<=>?@\[\\\]^_`{|}~]|(?<=www)\.", re.IGNORECASE)
+
+_CUT = "_Cut here: a summary has at most 1 MiB. The page and the results have all of it._\n"
+
+
+def view(results: Results) -> str:
+    """Return the summary, at most `LIMIT_BYTES` of UTF-8."""
+    run = outline(results)
+    kept: list[str] = []
+    room = LIMIT_BYTES - len(_CUT.encode())
+    for block in _blocks(run):
+        room -= len(block.encode()) + 1
+        if room < 0:
+            return "\n".join([*kept, _CUT])
+        kept.append(block)
+    return "\n".join(kept)
+
+
+def _blocks(run: Outline) -> Iterator[str]:
+    """Yield what may be left out as a whole, each with a newline at its end."""
+    yield f"## {MARKS[run.verdict]} Socket activation: {run.verdict}\n"
+    yield f"{run.sentence}\n"
+    for image in run.images:
+        yield f"### {safe(image.name)}\n"
+        if image.cells:
+            yield _table(["", *image.activations], _replies(image))
+        if image.timings:
+            yield _table(_TIMES, map(_times, image.timings))
+    if run.bad:
+        yield f"### {count(len(run.bad), 'failure').capitalize()}\n"
+        yield from map(_failure, run.bad)
+    for reason, tests in run.skipped.items():
+        yield _folded(
+            f"{MARKS[Outcome.SKIPPED]} {count(len(tests), 'test')} skipped: {safe(reason) or 'no reason given'}",
+            "\n".join(f"- <code>{safe(test.id)}</code>" for test in tests),
+        )
+    yield _environment(run)
+
+
+def _replies(image: Image) -> Iterator[list[str]]:
+    for transport in image.transports:
+        cells = (image.cells.get((transport, activation)) for activation in image.activations)
+        yield [safe(transport), *(f"{MARKS[cell.outcome]} {cell.words}" if cell else NOTHING for cell in cells)]
+
+
+_TIMES = ("", "candidate, ms", "baseline, ms", "ratio", "verdict", "budget, ms")
+
+
+def _times(timing: Timing) -> list[str]:
+    found, budget = timing.comparison, timing.budget
+    medians = (timing.median_ms(role) for role in Role)
+    verdict = f"{MARKS[found.verdict]} {found.verdict}" if found else NOTHING
+    if timing.grown:
+        growth = ms(timing.grown.candidate_ms - timing.grown.baseline_ms, timing.kind)
+        verdict += f": {safe(timing.grown.phase)} grew by {growth} ms"
+    return [
+        safe(timing.name),
+        *(NOTHING if median is None else ms(median, timing.kind) for median in medians),
+        f"{ratio(found.ratio)} ({ratio(found.low)} to {ratio(found.high)})" if found else NOTHING,
+        verdict,
+        _budget(budget) if budget else NOTHING,
+    ]
+
+
+def _budget(found: BudgetCheck) -> str:
+    mark = MARKS[Outcome.PASSED if found.within else Outcome.FAILED]
+    return f"{mark} {'within' if found.within else 'exceeds'} {found.limit_ms:g}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; the cells of `rows` are Markdown, those of `head` text."""
+    lines = [[safe(title) for title in head], ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _failure(test: Test) -> str:
+    blame = f" ({safe(test.blame)})" if test.blame else ""
+    bundle = f"bundle: <code>{safe(test.bundle)}</code>\n\n" if test.bundle else ""
+    title = f"{MARKS[test.outcome]} {test.outcome}: <code>{safe(test.id)}</code>{blame}"
+    return _folded(title, bundle + _fenced(message(test.message, _MESSAGE)))
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>\n"
+
+
+def _fenced(text: str) -> str:
+    """Return a block of code whose fence is longer than any inside (GitHub Flavored Markdown, 4.5)."""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _environment(run: Outline) -> str:
+    found = run.results.environment
+    versions = (f"{name} {version}" for name, version in found.versions.items())
+    guest = (f"guest {found.guest}",) if found.guest else ()
+    facts = (f"kernel {found.kernel}", found.machine, *versions, f"base {found.base}", *guest)
+    return f"<sub>{', '.join(map(safe, facts))}; {count(found.cpus, 'processor')}; {safe(run.results.started)}</sub>\n"
+
+
+def safe(text: str) -> str:
+    """Return a text on one line in which nothing means anything to Markdown or HTML, in a table neither."""
+    return _MEANING.sub(lambda found: f"&#{ord(found[0])};", line(text, _TEXT))

@@ -1,0 +1,78 @@
+"""Words, numbers and marks as every view writes them, and foreign text made safe to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from harness.record import Case, Kind, Outcome, Verdict
+
+#: What no view may pass on: C0 and C1 but tab and newline, the controls of direction, which can make a text read as
+#: another one, line separators, halves of surrogate pairs, and what XML 1.0 knows no way to write.
+_UNSHOWABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+
+#: Mark and word of each outcome and verdict; the words tell it all, the marks are found faster.
+MARKS: dict[Outcome | Verdict, str] = {
+    Outcome.PASSED: "✓",
+    Outcome.FAILED: "✗",
+    Outcome.SKIPPED: "–",  # noqa: RUF001 -- a dash is meant
+    Outcome.ERROR: "✗",
+    Verdict.PASS: "✓",
+    Verdict.REGRESSION: "✗",
+    Verdict.INCONCLUSIVE: "?",
+}
+
+#: What a place without a value shows.
+NOTHING = "·"
+
+
+def visible(text: str) -> str:
+    """Return the text with every character that could harm a screen written as an escape, such as `\\x1b`."""
+    return _UNSHOWABLE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def line(text: str, limit: int) -> str:
+    """Return a text on one line of at most `limit` characters."""
+    return cut(visible(" ".join(text.split())), limit, "…")
+
+
+def cut(text: str, limit: int, sign: str) -> str:
+    """Return the text, or its beginning and the sign that it goes on."""
+    return text if len(text) <= limit else text[: max(0, limit - len(sign))] + sign
+
+
+def message(content: str, limit: int) -> str:
+    """Return a text of many lines; the results have what is cut off."""
+    return cut(visible(content), limit, "\n[cut here; the results have all of it]")
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def ms(value: float, kind: Kind = Kind.COLD) -> str:
+    """Return milliseconds; a talk with a running service takes less than one, so that it gets two digits more."""
+    return f"{value:.1f}" if kind is Kind.COLD else f"{value:.3f}"
+
+
+def ratio(value: float) -> str:
+    """Return a ratio."""
+    return f"{value:.3f}"
+
+
+def case_name(case: Case) -> str:
+    """Return what a case is called below the name of its contract."""
+    return f"{case.activation}, {case.transport}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return a list as a sentence has it."""
+    return ", ".join(items[:-1]) + f" and {items[-1]}" if len(items) > 1 else "".join(items)

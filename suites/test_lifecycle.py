@@ -1,0 +1,142 @@
+"""Starting, stopping and idling: a service whose socket is there from its first client to its last."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import pytest
+from testinfra.host import Host
+
+from harness.deadline import wait_until
+from harness.probes import Client
+from harness.service import Service
+from harness.transports import Transport
+from suites.watching import DropIn, invocation, limit, run_of, wait_for, wait_for_another_run
+
+pytestmark = pytest.mark.about("echo")
+
+TCP4, UNIX = Transport.TCP4, Transport.UNIX
+
+by_each_way = pytest.mark.parametrize("way", ["generate", "unit"])
+
+#: The program ends after half a second without a client.
+that_idles = pytest.mark.parametrize("options", [("--idle-exit=0.5",)], ids=["idle"])
+
+#: Rounds of a comparison within one run; each is a start of the container.
+ROUNDS = 3
+
+#: By how much an explicit start beats a start by the first client; it was 100 and more where it was measured.
+FASTER = 3
+
+
+# -- starting ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("A service may be started explicitly, and its first client then finds it running.")
+@by_each_way
+def test_an_explicit_start_comes_before_the_first_client(echo: Service, host: Host) -> None:
+    """`systemctl --user start echo.service`: the container runs, and the first client is answered by that very run."""
+    host.check_output("systemctl --user start echo.service")
+    assert host.run("systemctl --user is-active echo.service").stdout == "active\n"
+    started = run_of(echo)
+    assert len(started.containers) == 1, "the service is active, but its container does not run"
+
+    echo.ask_warm(TCP4)
+    assert run_of(echo) == started, "the client met another run than the one that was started"
+
+
+@pytest.mark.claim("The first connection is delayed by the start of the container, unless the service was started.")
+def test_an_explicit_start_removes_the_delay(echo: Service, drop_in: DropIn) -> None:
+    """Rounds of both kinds, one after the other: the client of a service that was started waits far less."""
+    drop_in("echo.service", "[Unit]\nStartLimitBurst=1000\n")
+    cold, started = [], []
+    for _round in range(ROUNDS):
+        cold.append(echo.ask_cold(TCP4, Client.NATIVE).times.whole_s)
+        echo.wait_awake(TCP4)
+        echo.rearm()
+        echo.session.manager.start("echo.service", limit(echo))
+        # The manager knows that the container runs before its program listens to its sockets.
+        echo.ask_warm(UNIX, Client.NATIVE)
+        started.append(echo.ask_warm(TCP4, Client.NATIVE).times.whole_s)
+        echo.rearm()
+    assert median(cold) > FASTER * median(started), f"seconds to the reply: by the client {cold}, explicitly {started}"
+
+
+def test_a_service_that_requires_its_socket_starts_it(echo: Service, host: Host) -> None:
+    """`Requires=echo.socket`: started while its socket is stopped, the service has the socket started before it."""
+    host.check_output("systemctl --user stop echo.socket")
+    host.check_output("systemctl --user start echo.service")
+    wait_for(echo, "echo.socket", ActiveState="active")
+    echo.ask_warm(TCP4)
+
+
+@pytest.mark.parametrize("way", ["generate"])
+def test_a_generated_service_does_not_start_its_socket(echo: Service, host: Host) -> None:
+    """`podman generate systemd` knows of no socket unit: started while that is stopped, the service gets no sockets."""
+    host.check_output("systemctl --user stop echo.socket")
+    host.run("systemctl --user start echo.service")
+    wait_until(
+        lambda: echo.session.output("echo.service"),
+        lambda text: "no sockets were passed" in text,
+        limit(echo),
+        "the program to say that it has no sockets",
+    )
+    wait_for(echo, "echo.socket", ActiveState="inactive")
+
+
+# -- stopping ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.claim("A service that was stopped is started again by the next client.")
+@by_each_way
+def test_the_next_client_starts_a_stopped_service(echo: Service, host: Host) -> None:
+    """`systemctl --user stop echo.service`: no container any more, the socket listens; a client makes a new run."""
+    echo.ask_cold(TCP4)
+    echo.wait_awake(TCP4)
+    first = run_of(echo)
+    host.check_output("systemctl --user stop echo.service")
+    assert run_of(echo).containers == (), "the service was stopped, but its container runs"
+    wait_for(echo, "echo.socket", SubState="listening")
+
+    echo.ask_cold(TCP4)
+    wait_for_another_run(echo, first.invocation)
+
+
+@pytest.mark.claim("A service may end by itself after some time of inactivity, and the next client starts it again.")
+@by_each_way
+@that_idles
+def test_a_service_that_exits_when_idle(echo: Service) -> None:
+    """Nobody comes for a while: inactive, a success, the socket listens; the next client makes a new run."""
+    echo.ask_cold(TCP4)
+    first = invocation(echo)
+    wait_for(echo, "echo.service", ActiveState="inactive", Result="success")
+    wait_for(echo, "echo.socket", SubState="listening")
+
+    echo.ask_cold(TCP4)
+    wait_for_another_run(echo, first)
+
+
+@pytest.mark.claim("Whether a service that ended by itself stays stopped depends on its directive Restart=.")
+@that_idles
+def test_restart_always_wakes_an_idle_service_without_a_client(echo: Service, drop_in: DropIn) -> None:
+    """`Restart=always`: the service that exits when idle is started again although nobody came."""
+    drop_in("echo.service", "[Service]\nRestart=always\n")
+    echo.ask_cold(TCP4)
+    first = invocation(echo)
+    wait_for_another_run(echo, first)
+
+
+# -- while it runs ----------------------------------------------------------------------------------------------------
+
+
+def test_reloading_the_manager_leaves_the_service_alone(echo: Service, host: Host) -> None:
+    """`systemctl --user daemon-reload`: the same run goes on and answers, and so does the socket after it."""
+    echo.ask_cold(TCP4)
+    echo.wait_awake(TCP4)
+    before = run_of(echo)
+    host.check_output("systemctl --user daemon-reload")
+    echo.ask_warm(TCP4)
+    assert run_of(echo) == before, "another run answers than before the reload"
+
+    echo.rearm()
+    echo.ask_cold(TCP4)

@@ -1,0 +1,111 @@
+"""What goes wrong around a running service, and what the next client sees of it."""
+
+from __future__ import annotations
+
+import pytest
+from testinfra.host import Host
+
+from harness.service import Service
+from harness.transports import Transport
+from suites.watching import LIMIT_S, DropIn, complaint, run_of, wait_for, wait_for_another_run, wait_for_the_end
+
+pytestmark = pytest.mark.about("echo")
+
+TCP4, UNIX = Transport.TCP4, Transport.UNIX
+
+#: Ends the container's first process as a crash does, and conmon as the kernel does when memory is short.
+KILLS = {
+    "container": "podman kill --signal=KILL echo",
+    "conmon": "kill -KILL $(systemctl --user show --property=MainPID --value echo.service)",
+}
+
+#: What systemd calls these ends: the container's status 137 is what conmon ends with.
+RESULTS = {"container": "exit-code", "conmon": "signal"}
+
+killed = pytest.mark.parametrize("what", list(KILLS))
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+@killed
+def test_the_next_client_starts_a_killed_service(echo: Service, host: Host, what: str) -> None:
+    """Without Restart= the service has failed, no container is left, the socket listens: a client makes a new run."""
+    echo.ask_cold(TCP4)
+    echo.wait_awake(TCP4)
+    first = run_of(echo)
+    host.check_output(KILLS[what])
+    assert wait_for(echo, "echo.service", ActiveState="failed")["Result"] == RESULTS[what]
+    assert run_of(echo).containers == (), "the service ended, but its container runs"
+    assert wait_for(echo, "echo.socket", SubState="listening")["Result"] == "success"
+
+    echo.ask(TCP4)
+    wait_for_another_run(echo, first.invocation)
+
+
+def test_a_killed_container_takes_its_client_with_it(echo: Service, host: Host) -> None:
+    """The client that is being served loses its connection: it was the program's, and no longer systemd's."""
+    endpoint = echo.activated.workload.endpoints[TCP4]
+    echo.ask_cold(TCP4)
+    echo.wait_awake(TCP4)
+    with echo.session.socket(endpoint.row.family, endpoint.row.kind) as client:
+        client.settimeout(LIMIT_S)
+        client.connect(endpoint.native)
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello", "the client is accepted"
+        host.check_output(KILLS["container"])
+        assert client.recv(100) == b"", "the connection outlived the process that had it"
+    echo.ask(TCP4)
+
+
+@pytest.mark.claim("Depending on Restart=, a service whose container ended is started again.")
+@killed
+@pytest.mark.parametrize(("way", "restart"), [("generate", ""), ("unit", "on-failure"), ("unit", "always")])
+def test_restart_needs_no_client(echo: Service, host: Host, drop_in: DropIn, what: str, restart: str) -> None:
+    """With Restart=, which `podman generate systemd` writes too, the service is active again before any client."""
+    if restart:
+        drop_in("echo.service", f"[Service]\nRestart={restart}\n")
+    echo.ask_cold(TCP4)
+    echo.wait_awake(TCP4)
+    first = run_of(echo)
+    host.check_output(KILLS[what])
+    wait_for_another_run(echo, first.invocation)
+    second = run_of(echo)
+    assert second.containers != first.containers
+
+    echo.ask(TCP4)
+    assert run_of(echo) == second, "the client met another run than the one that was started without it"
+
+
+def test_podman_restart_ends_the_run(echo: Service, host: Host) -> None:
+    """`podman restart echo` has no sockets to hand on: systemd's run is over, with or without an error; a client helps.
+
+    What it starts instead goes with the run that it was not part of, if podman comes that far.
+    """
+    echo.ask_cold(TCP4)
+    echo.wait_awake(TCP4)
+    first = run_of(echo)
+    host.run("podman restart --time 2 echo")
+    wait_for_the_end(echo)
+    wait_for(echo, "echo.socket", SubState="listening")
+
+    echo.ask(TCP4)
+    wait_for_another_run(echo, first.invocation)
+    (container,) = run_of(echo).containers
+    assert container not in first.containers
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_unix_socket_that_was_unlinked(echo: Service, host: Host) -> None:
+    """Its clients find no file, while systemd listens to what has no name any more; a restart of the socket repairs."""
+    (listener,) = [item for item in echo.activated.workload.listeners if item.path]
+    host.check_output(f"rm {listener.path}")
+    seen = complaint(echo, UNIX)
+    assert seen == "No such file or directory", f"the socket's file is gone, but its client {seen or 'was answered'}"
+    assert wait_for(echo, "echo.socket", ActiveState="active")["SubState"] == "listening"
+    echo.ask_cold(TCP4)
+
+    host.check_output("systemctl --user restart echo.socket")
+    echo.ask(UNIX)
