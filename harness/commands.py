@@ -10,6 +10,7 @@ from pathlib import Path
 from harness import bases, bench, contract, leaks, progress
 from harness.bases import Base
 from harness.bisect_command import COMMANDS as BISECT
+from harness.claims_command import COMMANDS as CLAIMS
 from harness.cli import Command, say
 from harness.contract_command import COMMANDS as CONTRACT_COMMANDS
 from harness.errors import UsageError
@@ -115,6 +116,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("sweep", "remove what killed runs have left", _sweep_arguments, _sweep),
     Command("bench", "measure what the harness itself costs", _bench_arguments, _bench),
     *BISECT,
+    *CLAIMS,
     *GATE,
     *REPORT,
 )

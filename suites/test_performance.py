@@ -31,11 +31,8 @@ NAME = "wire"
 ROUNDS = 5
 
 #: How many times as much as through slirp4netns the inherited socket carries at least, and how many times as fast its
-#: round trips are; it was 2.9 and 5 and more where it was measured.
+#: round trips are, also compared with Podman's own relay; it was 2.9 and 3.8 and more where it was measured.
 MORE = 1.5
-
-#: The same of what it carries, compared with Podman's own relay; it was 1.7 and more.
-MORE_THAN_RELAY = 1.25
 
 #: By how much the first client of a running service is answered faster; it was 500 times and more.
 FASTER = 3
@@ -119,7 +116,6 @@ def measure(session: Session, ways: Mapping[str, Endpoint]) -> dict[str, Figures
 
 
 @pytest.mark.claim("Traffic over an inherited socket does not pass through slirp4netns, and is the faster for it.")
-@pytest.mark.claim("An inherited socket has the performance of the host's own network.")
 @pytest.mark.requires("slirp4netns")
 def test_faster_than_a_published_port(
     user_session: Session, echo_image: Image, activation: Activation, tell: Tell
@@ -140,11 +136,11 @@ def test_faster_than_a_published_port(
     assert found["inherited"].speed >= MORE * found["slirp4netns"].speed, (
         f"the inherited socket carries less than {MORE} times what goes through slirp4netns: {shown(found)}"
     )
-    assert found["inherited"].speed >= MORE_THAN_RELAY * found["published"].speed, (
-        f"the inherited socket carries less than {MORE_THAN_RELAY} times what a published port does: {shown(found)}"
-    )
     assert found["slirp4netns"].delay >= MORE * found["inherited"].delay, (
         f"a round trip through slirp4netns takes less than {MORE} times one over the inherited socket: {shown(found)}"
+    )
+    assert found["published"].delay >= MORE * found["inherited"].delay, (
+        f"a round trip over a published port takes less than {MORE} times one over the inherited socket: {shown(found)}"
     )
 
 
@@ -225,7 +221,7 @@ def test_an_explicit_start_takes_the_delay_away(
     )
 
 
-@pytest.mark.claim("With --pull=never and the image pulled beforehand, the start is as short as it can be.")
+@pytest.mark.claim("A container answers with --pull=never as well as by the default pull policy.")
 def test_pull_never_beside_missing(many_starts: None, handover: Handover, activation: Activation, tell: Tell) -> None:
     """Both answer; what `missing`, the default, costs where the image is there is told, and is within the noise."""
     found: dict[str, list[float]] = {"never": [], "missing": []}
