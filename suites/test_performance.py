@@ -31,8 +31,11 @@ NAME = "wire"
 ROUNDS = 5
 
 #: How many times as much as through slirp4netns the inherited socket carries at least, and how many times as fast its
-#: round trips are, also compared with Podman's own relay; it was 2.9 and 3.8 and more where it was measured.
+#: round trips are; it was 2.7 and 3.8 and more where it was measured.
 MORE = 1.5
+
+#: The same of round trips compared with those over Podman's own relay; it was 2.2 and more.
+FASTER_THAN_RELAY = 1.25
 
 #: By how much the first client of a running service is answered faster; it was 500 times and more.
 FASTER = 3
@@ -139,8 +142,9 @@ def test_faster_than_a_published_port(
     assert found["slirp4netns"].delay >= MORE * found["inherited"].delay, (
         f"a round trip through slirp4netns takes less than {MORE} times one over the inherited socket: {shown(found)}"
     )
-    assert found["published"].delay >= MORE * found["inherited"].delay, (
-        f"a round trip over a published port takes less than {MORE} times one over the inherited socket: {shown(found)}"
+    assert found["published"].delay >= FASTER_THAN_RELAY * found["inherited"].delay, (
+        f"a round trip over a published port takes less than {FASTER_THAN_RELAY} times one over the inherited socket: "
+        f"{shown(found)}"
     )
 
 

@@ -36,7 +36,7 @@ CONTROLS = {
     ),
     "no port is published": Control(
         NETWORK,
-        (r"a round trip over a published port takes less than 1\.5 times one over the inherited socket: inherited: ",),
+        (r"a round trip over a published port takes less than 1\.25 times one over the inherited socket: inherited: ",),
         rewrites=in_the_machines_network("slirp4netns", 3003),
         requires=("slirp4netns",),
     ),
