@@ -32,7 +32,7 @@ _MARKS = (
     "program(name): skip, or fail under --harness-strict, where it is not installed",
     "about(*contracts): deselect where one of these is not among the contracts given",
     "first_transport: only the first transport of each contract",
-    "measures: alone on the machine, for images that are to be measured",
+    "measures: alone on the machine; cases only of images that are to be measured",
     "claim(sentence): the claim of the tutorial that the test proves",
 )
 
@@ -132,7 +132,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         missing = [name for mark in item.iter_markers("about") for name in mark.args if name not in given]
         strange |= dict.fromkeys(missing)
-        if missing or (measures(item) and not isinstance(_case(item), Case)):
+        if missing or (measures(item) and _without_case(item)):
             left_out.append(item)
     if strange:
         config.stash[_STRANGE] = strange
@@ -146,9 +146,11 @@ def measures(item: pytest.Item) -> bool:
     return item.get_closest_marker("measures") is not None
 
 
-def _case(item: pytest.Item) -> object:
+def _without_case(item: pytest.Item) -> bool:
+    """Whether a test that takes a case was given none."""
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("case") if callspec else None
+    takes_one = "case" in getattr(item, "fixturenames", ())
+    return takes_one and not (callspec and isinstance(callspec.params.get("case"), Case))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from harness import bases, bench, contract, leaks, progress
 from harness.bases import Base
+from harness.bisect_command import COMMANDS as BISECT
+from harness.claims_command import COMMANDS as CLAIMS
 from harness.cli import Command, say
 from harness.contract_command import COMMANDS as CONTRACT_COMMANDS
 from harness.errors import UsageError
@@ -113,6 +115,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("leaks", "show what runs have left on this machine", _leaks_arguments, _leaks),
     Command("sweep", "remove what killed runs have left", _sweep_arguments, _sweep),
     Command("bench", "measure what the harness itself costs", _bench_arguments, _bench),
+    *BISECT,
+    *CLAIMS,
     *GATE,
     *REPORT,
 )

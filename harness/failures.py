@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from harness import bundle, recorder
+from harness import bisect_failure, bundle, recorder
 from harness.cases import RUNTIME
 from harness.errors import HarnessError
 from harness.options import Keep
@@ -28,7 +28,7 @@ def pytest_runtest_makereport(
     if isinstance(error, HarnessError) and report.failed:
         report.longrepr = f"{_place(item, call)}\n{error}"
     runtime = item.config.stash[RUNTIME]
-    bundled = _leave_bundle(runtime, item, report) if report.failed else ""
+    bundled = _leave_bundle(runtime, item, report, error) if report.failed else ""
     recorder.annotate(report, item, error, bundled)
     if report.when == "call" or report.failed:
         _keep(runtime, report)
@@ -45,7 +45,7 @@ def _place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
     return f"{path}:{(line or 0) + 1}: in {item.name}"
 
 
-def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport) -> str:
+def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport, error: BaseException | None) -> str:
     """Write the bundle and return its folder, "" where there is none."""
     arguments: dict[str, object] = getattr(item, "funcargs", {})
     service = next((value for value in arguments.values() if isinstance(value, Service)), None)
@@ -55,6 +55,8 @@ def _leave_bundle(runtime: Runtime, item: pytest.Item, report: pytest.TestReport
     folder = bundle.folder_for(runtime.options.artifacts, item.nodeid)
     try:
         names = bundle.write(folder, session, service)
+        if service and (said := bisect_failure.write(folder, runtime, service, error)):
+            report.sections.append(("harness bisect", f"{said} More is in '{folder / bisect_failure.FILE_NAME}'."))
     except OSError as error:
         report.sections.append(("harness bundle", f"None could be written to '{folder}': {error.strerror}."))
         return ""

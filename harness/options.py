@@ -53,6 +53,8 @@ class Options:
     #: A missing capability fails instead of skipping.
     strict: bool
     keep: Keep
+    #: Find out which layer loses the socket when a probe fails.
+    bisect: bool
     artifacts: Path
     timeout_scale: float
     guest: Mode
@@ -132,6 +134,10 @@ def add_options(parser: pytest.Parser) -> None:
         help="keep the session of a test alive after it (default: never)",
     )  # fmt: skip
     group.addoption(
+        "--harness-bisect", action=argparse.BooleanOptionalAction, default=None,
+        help="find out which layer loses the socket when a probe fails (default: yes)",
+    )  # fmt: skip
+    group.addoption(
         "--harness-artifacts-dir", metavar="DIR", default=None,
         help="write failure bundles below this folder (default: harness-artifacts)",
     )  # fmt: skip
@@ -159,6 +165,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("harness_base", "as --harness-base", default="auto")
     parser.addini("harness_strict", "as --harness-strict: true or false; empty for the default", default="")
     parser.addini("harness_keep", "as --harness-keep", default=Keep.NEVER)
+    parser.addini("harness_bisect", "as --harness-bisect: true or false", type="bool", default=True)
     parser.addini("harness_artifacts_dir", "as --harness-artifacts-dir", default="harness-artifacts")
     parser.addini("harness_timeout_scale", "as --harness-timeout-scale", default="1")
     parser.addini("harness_guest", "as --harness-guest", default=Mode.AUTO)
@@ -201,6 +208,7 @@ def read(config: pytest.Config) -> Options:
         base=None if chosen == "auto" else Base(chosen),
         strict=ini("harness_strict", _strict) if given.harness_strict is None else given.harness_strict,
         keep=Keep(given.harness_keep or ini("harness_keep", lambda text: _one_of(tuple(Keep), text))),
+        bisect=bool(config.getini("harness_bisect")) if given.harness_bisect is None else given.harness_bisect,
         artifacts=artifacts,
         timeout_scale=given.harness_timeout_scale or ini("harness_timeout_scale", _factor),
         guest=Mode(given.harness_guest or ini("harness_guest", lambda text: _one_of(tuple(Mode), text))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,9 @@ class Process:
 def processes(session: Session) -> dict[int, Process]:
     """Return the processes in the session's cgroup by their numbers; one that ends meanwhile is left out."""
     found = {}
-    for file in session.cgroup.rglob("cgroup.procs"):
+    for folder, _, _ in os.walk(session.cgroup):  # which goes on when a folder has gone meanwhile
         with contextlib.suppress(OSError):
-            for number in file.read_text(encoding="ascii").split():
+            for number in Path(folder, "cgroup.procs").read_text(encoding="ascii").split():
                 with contextlib.suppress(OSError):
                     found[int(number)] = _process(int(number))
     return found

@@ -34,6 +34,8 @@ class Runtime:
         self.progress = progress
         self.capabilities = Capabilities(Machine(patience=max(1.0, options.timeout_scale)))
         self.store = store or ImageStore(images.default_folder(), progress)
+        #: The contracts and activations whose layers have been tried after a failure.
+        self.bisected: set[tuple[str, str]] = set()
         self._given_base = base
         self._images: dict[str, Image | HarnessError] = {}
         self._stack = contextlib.ExitStack()

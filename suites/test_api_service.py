@@ -218,6 +218,7 @@ def client(api: Api) -> Connect:
     return lambda: contextlib.closing(docker.DockerClient(base_url=base_url, timeout=REPLY_S * api.scale))
 
 
+@pytest.mark.claim("podman.socket, which Podman ships, is a Unix socket below XDG_RUNTIME_DIR with the mode 0660.")
 def test_the_socket_is_the_tutorials(user_session: Session, host: Host, api: Api) -> None:
     """`ls $XDG_RUNTIME_DIR/podman/podman.sock` shows the socket; its mode is what the unit says."""
     unit = host.check_output("systemctl --user cat podman.socket")
@@ -229,6 +230,7 @@ def test_the_socket_is_the_tutorials(user_session: Session, host: Host, api: Api
     assert found == promised, f"What is there is '{found}' and not, as the unit promises, '{promised}'."
 
 
+@pytest.mark.claim("The first client of podman.socket starts podman.service, which inherits the socket.")
 def test_the_first_client_starts_the_service(api: Api) -> None:
     """Before the first client the service is inactive; the client is answered, and then the service is active."""
     assert api.state("podman.service") == "inactive", f"podman.service was awake before its first client.{api.seen}"
@@ -238,6 +240,7 @@ def test_the_first_client_starts_the_service(api: Api) -> None:
     api.wait_active()
 
 
+@pytest.mark.claim("docker-compose works with the socket of the API service in DOCKER_HOST.")
 @pytest.mark.requires("docker_compose")
 def test_docker_compose_up(project: Callable[..., None], compose: Callable[[str], str]) -> None:
     """`docker-compose up` shows what the container prints, and ends with it."""
@@ -246,6 +249,7 @@ def test_docker_compose_up(project: Callable[..., None], compose: Callable[[str]
     assert f"{NAME} | hello\n" in single_spaced(shown), f"docker-compose up lacks what the container printed:\n{shown}"
 
 
+@pytest.mark.claim("docker-compose works with the socket of the API service in DOCKER_HOST.")
 @pytest.mark.requires("docker_compose")
 def test_docker_compose_in_the_background(
     api: Api, project: Callable[..., None], compose: Callable[[str], str]
@@ -282,6 +286,7 @@ def test_another_client(client: Connect, echo_image: Image) -> None:
     assert logged == b"hello\n", f"The container has printed {logged!r}."
 
 
+@pytest.mark.claim("podman.service stops after some time of inactivity, and the next client starts it again.")
 def test_the_service_stops_when_idle_and_starts_again(api: Api) -> None:
     """Some seconds after its last client the service has stopped, and the socket listens; the next client starts it."""
     api.ping()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.cases import Case
 from harness.probes import clients
 from harness.service import Service
 
 
+@pytest.mark.claim("An image that supports socket activation answers its first client and the next, by any activation.")
 def test_reply(service: Service, case: Case) -> None:
     """The cold probe and then warm ones get what the contract promises, within the times it promises."""
     service.ask_cold(case.transport)
@@ -15,6 +18,7 @@ def test_reply(service: Service, case: Case) -> None:
         service.ask_warm(case.transport, client)
 
 
+@pytest.mark.claim("A service that was stopped is started again by the next client.")
 def test_reply_again(service: Service, case: Case) -> None:
     """After the service was stopped, the next client wakes it again."""
     service.ask_cold(case.transport)

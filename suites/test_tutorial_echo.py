@@ -73,6 +73,8 @@ def echo_socket(user_session: Session, host: Host, echo_image: Image, listeners:
             host.run("systemctl --user reset-failed")
 
 
+@pytest.mark.claim("`podman generate systemd` and a socket unit make a socket-activated service of a container.")
+@pytest.mark.claim("The echo server replies hello over every socket of its unit: TCP and UDP, IPv4 and IPv6, Unix.")
 def test_echo_answers_on_every_socket(user_session: Session, echo_socket: str, listeners: tuple[Listener, ...]) -> None:
     """`echo hello | socat - ADDRESS` prints hello, for each address of the tutorial."""
     for listener in listeners:
@@ -81,6 +83,7 @@ def test_echo_answers_on_every_socket(user_session: Session, echo_socket: str, l
         assert reply.body == b"hello\n", f"{reply.reproducer}\n{user_session.output('echo.service')}"
 
 
+@pytest.mark.claim("A vsock socket is activated like the others: socat reaches it as VSOCK-CONNECT:1:3000.")
 @pytest.mark.requires("vsock_loopback")
 def test_the_tutorials_unit_has_six_sockets_with_vsock(
     user_session: Session, echo_socket: str, listeners: tuple[Listener, ...]
@@ -93,6 +96,7 @@ def test_the_tutorials_unit_has_six_sockets_with_vsock(
         assert reply.body == b"hello\n", f"{reply.reproducer}\n{user_session.output('echo.service')}"
 
 
+@pytest.mark.claim("systemd listens, and starts the service, which inherits the socket, for the first client.")
 def test_the_first_client_starts_the_service(
     user_session: Session, host: Host, echo_socket: str, listeners: tuple[Listener, ...]
 ) -> None:
@@ -110,6 +114,7 @@ def test_the_first_client_starts_the_service(
     assert host.check_output("podman ps --format '{{.Names}}'") == "echo"
 
 
+@pytest.mark.claim("With --network=none the container has no interface but lo, and its inherited sockets answer.")
 def test_the_container_has_no_network(user_session: Session, host: Host, echo_socket: str) -> None:
     """`--network none`: the container sees no interface but `lo`, and yet its inherited sockets answer."""
     host.check_output("systemctl --user start echo.service")
@@ -118,6 +123,7 @@ def test_the_container_has_no_network(user_session: Session, host: Host, echo_so
     assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
 
 
+@pytest.mark.claim("The socket unit can be enabled for every login, by WantedBy=default.target.")
 def test_the_socket_unit_can_be_enabled(host: Host, echo_socket: str) -> None:
     """`[Install] WantedBy=default.target`: enabled, the socket listens from the next login on."""
     host.check_output("systemctl --user enable echo.socket")
@@ -125,6 +131,7 @@ def test_the_socket_unit_can_be_enabled(host: Host, echo_socket: str) -> None:
     assert "echo.socket" in host.check_output("systemctl --user list-dependencies --plain default.target").split()
 
 
+@pytest.mark.claim("%h in a socket unit is the user's home directory.")
 def test_the_addresses_are_the_tutorials(user_session: Session, listeners: tuple[Listener, ...]) -> None:
     """The socat addresses are the tutorial's to the letter, but for ports that are not the session's own to choose."""
     placed = {endpoint(item).transport: endpoint(item) for item in listeners}

@@ -56,12 +56,14 @@ def launcher(user_session: Session, host: Host, httpd_image: Image, reserved: No
             host.run(f"systemctl --user reset-failed {SHELL}")
 
 
+@pytest.mark.claim("The Apache HTTP server supports socket activation, and curl shows its test page.")
 def test_curl_shows_the_test_page(host: Host, launcher: str) -> None:
     """`curl -s localhost:8080 | head -6` shows the title of the test page."""
     page = host.check_output(f"curl -s --max-time {LIMIT_S} localhost:8080 | head -6")
     assert "<title>Test Page for the HTTP Server on " in page
 
 
+@pytest.mark.claim("systemd-socket-activate, an alternative to units, becomes podman run for the first client.")
 def test_the_container_starts_with_the_first_client(user_session: Session, host: Host, launcher: str) -> None:
     """The launcher waits without a container, and becomes podman when the first client comes."""
     assert "Communication attempt" not in launcher
@@ -74,6 +76,7 @@ def test_the_container_starts_with_the_first_client(user_session: Session, host:
     assert len(host.check_output("podman ps --quiet").split()) == 1
 
 
+@pytest.mark.claim("--publish is not needed for a port that comes with an inherited socket.")
 def test_the_port_is_not_published(host: Host, launcher: str) -> None:
     """`--publish` is not used: the container has no network, yet it answers on the launcher's port."""
     host.check_output(f"curl -s --max-time {LIMIT_S} localhost:8080")

@@ -37,6 +37,7 @@ def local_service(request: pytest.FixtureRequest, harness_runtime: Runtime, loca
         yield service
 
 
+@pytest.mark.claim("A vsock socket is activated like the others: socat reaches it as VSOCK-CONNECT:1:3000.")
 def test_a_local_socket_answers(local_service: Service) -> None:
     """`ListenStream=vsock:1:PORT` answers the first client and the next."""
     (listener,) = local_service.activated.workload.listeners

@@ -41,12 +41,12 @@ class Run:
 def environment(**changes: str) -> dict[str, str]:
     """Return the environment for a pytest inside a test: ours without what the outer pytest has put there.
 
-    Not under CI, so that a missing transport skips, and without a guest, unless a test asks for one: booting it takes
-    longer than most tests. The harness is found wherever the tests of the inner pytest are.
+    Not under CI, so that a missing transport skips, and without a guest and a bisection, unless a test asks for one:
+    each takes longer than most tests. The harness is found wherever the tests of the inner pytest are.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     ours = {"CI": "", "COLUMNS": "240", "PYTHONPATH": os.fspath(REPOSITORY)}
-    return inherited | ours | {"PYTEST_ADDOPTS": "--harness-guest=never", **changes}
+    return inherited | ours | {"PYTEST_ADDOPTS": "--harness-guest=never --no-harness-bisect", **changes}
 
 
 def run_pytest(folder: Path, *arguments: str, cwd: Path = REPOSITORY, **changes: str) -> Run:

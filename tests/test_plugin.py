@@ -246,3 +246,22 @@ def test_a_wrong_mark(mark: str, words: str, inner: pytest.Pytester) -> None:
     ended = run_inner(inner)
     assert ended.outcomes == {"test_it": "error"}
     assert re.search(words, ended.texts["test_it"])
+
+
+def test_a_measurement_without_a_case(inner: pytest.Pytester) -> None:
+    """It runs last, whether or not any image is to be measured; one of a case runs only for such images."""
+    inner.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.measures
+        def test_measures(): pass
+
+        @pytest.mark.measures
+        def test_measures_images(case): pass
+
+        def test_other(): pass
+        """
+    )
+    ended = run_inner(inner, f"--harness-contract={ECHO}")
+    assert list(ended.outcomes) == ["test_other", "test_measures"]

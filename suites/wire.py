@@ -1,0 +1,134 @@
+"""What a way to a server carries: bytes and round trips over one connection to a program that sends everything back.
+
+Both ends hand the kernel so much at once that their time is the kernel's, and the program is the same on every way: it
+is the ways that are compared. Figures are worth something only beside others of the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from harness.errors import ProbeFailed
+from harness.session.session import Session
+from harness.transports import Endpoint
+
+#: The program: it takes the socket that it was given, or listens on the port that is its argument.
+SERVER = """\
+import os, signal, socket, sys
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+ports = sys.argv[1:]
+listener = socket.create_server(("", int(ports[0]))) if ports else socket.socket(fileno=3)
+print("wire: listens", flush=True)
+while True:
+    connection, _peer = listener.accept()
+    if os.fork() == 0:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        buffer = memoryview(bytearray(1 << 18))
+        while count := connection.recv_into(buffer):
+            connection.sendall(buffer[:count])
+        os._exit(0)
+    connection.close()
+"""
+
+#: What the container of an image with Python runs.
+COMMAND = ("/usr/bin/python3", "-I", "-S", "-B", "-c", SERVER)
+
+#: What is sent in one round, in bytes: some tenths of a second over loopback.
+SENT = 128 << 20
+
+#: How much is handed to the kernel at once, in bytes.
+CHUNK = 1 << 18
+
+#: Round trips of one round, and what each carries, in bytes.
+TRIPS, PING = 300, b"x" * 64
+
+#: How long one call may wait, in seconds; also for the server's start.
+WAIT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured of one way, a round each."""
+
+    #: Megabytes per second that came back.
+    throughput: list[float] = field(default_factory=list)
+    #: Median round trip, in microseconds.
+    latency: list[float] = field(default_factory=list)
+
+    def measure(self, session: Session, endpoint: Endpoint) -> None:
+        """Add one round."""
+        self.throughput.append(_throughput(session, endpoint))
+        self.latency.append(_latency(session, endpoint))
+
+    @property
+    def speed(self) -> float:
+        """Median throughput, in megabytes per second."""
+        return statistics.median(self.throughput)
+
+    @property
+    def delay(self) -> float:
+        """Median of the medians, in microseconds."""
+        return statistics.median(self.latency)
+
+    def __str__(self) -> str:
+        return f"{self.speed:.0f} MB/s, {self.delay:.0f} us per round trip"
+
+
+def _throughput(session: Session, endpoint: Endpoint) -> float:
+    """Send, take all of it back, and return megabytes per second."""
+    with _connected(session, endpoint) as client:
+        sender = threading.Thread(target=_send, args=(client,), name="sender")
+        buffer = bytearray(CHUNK)
+        received = 0
+        started = time.monotonic()
+        sender.start()
+        try:
+            while count := client.recv_into(buffer):
+                received += count
+        finally:
+            ended = time.monotonic()
+            sender.join()
+    if received != SENT:
+        raise ProbeFailed(f"Of {SENT} bytes sent to {endpoint}, {received} came back.")
+    return SENT / (ended - started) / 1e6
+
+
+def _send(client: socket.socket) -> None:
+    chunk = bytes(CHUNK)
+    with contextlib.suppress(OSError):  # whoever reads notices that something is missing
+        for _ in range(SENT // CHUNK):
+            client.sendall(chunk)
+        client.shutdown(socket.SHUT_WR)
+
+
+def _latency(session: Session, endpoint: Endpoint) -> float:
+    """Return the median of many round trips, in microseconds."""
+    times = []
+    with _connected(session, endpoint) as client:
+        for _ in range(TRIPS):
+            started = time.monotonic()
+            client.sendall(PING)
+            missing = len(PING)
+            while missing:
+                came = len(client.recv(missing))
+                if not came:
+                    raise ProbeFailed(f"The connection to {endpoint} was closed in a round trip.")
+                missing -= came
+            times.append(time.monotonic() - started)
+    return statistics.median(times) * 1e6
+
+
+@contextlib.contextmanager
+def _connected(session: Session, endpoint: Endpoint) -> Iterator[socket.socket]:
+    with session.socket(endpoint.row.family, endpoint.row.kind) as client:
+        client.settimeout(WAIT_S)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.connect(endpoint.native)
+        yield client
