@@ -61,7 +61,7 @@ def test_results_come_out_of_the_guest(tmp_path: Path, contract: Path, workers: 
     assert "vsock_loopback by a guest: uml, kernel " in run.output
     assert "The service 'broken' (unit) failed its cold probe by " in run.texts[BROKEN]
     assert "no vsock today" in run.texts[BROKEN]
-    (bundle,) = (tmp_path / "artifacts").iterdir()
+    (bundle,) = (tmp_path / "artifacts").glob("*/")
     assert "no vsock today" in (bundle / "broken.service.output.txt").read_text(encoding="utf-8")
     assert "ListenStream=vsock:4294967295:" in (bundle / "broken.socket").read_text(encoding="utf-8")
     assert (bundle / "guest-console.txt").exists()

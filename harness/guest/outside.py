@@ -107,6 +107,8 @@ class GuestTests:
         ini = ("-c", os.fspath(self._config.inipath)) if self._config.inipath else ()
         xdist = ("-n", "0") if self._config.pluginmanager.hasplugin("xdist") else ()
         plugins = [argument for name in given.plugins or [] for argument in ("-p", name)]
+        # It wants to write below the root folder, which can't be written to inside.
+        plugins += ["-p", "no:hypothesispytest"]
         # The cache belongs to the run outside; without its plugin, an ini file that sets its folder would be wrong.
         cached = self._config.pluginmanager.hasplugin("cacheprovider")
         return [
