@@ -20,7 +20,6 @@ After={sockets}
 [Service]
 {"Type=exec" if workload.ready is Ready.EXEC else "Type=notify"}
 NotifyAccess=all
-Sockets={sockets}
 ExecStart={command}
 ExecStop=/usr/bin/podman stop --ignore {workload.name}
 ExecStopPost=/usr/bin/podman rm --force --ignore {workload.name}
