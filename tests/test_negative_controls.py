@@ -294,7 +294,7 @@ def test_red_for_its_own_reason(
     for name in red:
         assert_has(run.texts[name], control.words)
         assert "Traceback" not in run.texts[name]
-    assert sorted(bundle.name for bundle in tmp_path.glob("artifacts/*")) == sorted(map(bundle_name, red))
+    assert sorted(bundle.name for bundle in tmp_path.glob("artifacts/*/")) == sorted(map(bundle_name, red))
     for name in red:
         assert f"{tmp_path}/artifacts/{bundle_name(name)}: " in run.output, "the failure tells where its bundle is"
 
