@@ -242,6 +242,13 @@ class ImageStore:
             if (now.st_uid, now.st_gid) != (account.uid, account.gid):  # a guest sees the store read-only
                 os.chown(self.graph, account.uid, account.gid)
 
+    def ready(self) -> None:
+        """Prepare the store for sessions that read it: podman makes its locks there, which it can't as a reader."""
+        self.prepare()
+        if not (self.graph / "overlay-images" / "images.lock").exists():
+            with self._locked("a new store"), self._building() as session:
+                session.run(["podman", "images"])
+
     @contextlib.contextmanager
     def _locked(self, what: str) -> Iterator[None]:
         """Hold the one lock under which the store is written, saying so while another run holds it."""

@@ -104,7 +104,7 @@ class Runtime:
     def _require_all(self) -> None:
         for group in self.capabilities.lacking():
             self.capabilities.require(*group)
-        self.store.prepare()
+        self.store.ready()
 
     def client_images(self, name: str) -> dict[ClientImage, str]:
         """Return how podman knows the images of a contract's client programs, made at their first use."""

@@ -15,6 +15,7 @@ from harness.bases import Base
 from harness.contract import Contract, load
 from harness.errors import Blame, ImageError
 from harness.images import Image, ImageStore, containerfile, default_folder, free_bytes, source_hash
+from harness.session import opening
 from tests.contracts import GOOD, written
 
 SOURCE = "5" * 64
@@ -305,3 +306,12 @@ def test_free_space(tmp_path: Path) -> None:
 
     assert free > 0
     assert free == pytest.approx(free_bytes(tmp_path), rel=0.1)
+
+
+def test_a_session_on_a_store_without_images(tmp_path: Path) -> None:
+    """A test may ask for its session before its image is built: podman finds the store's locks, and no image."""
+    store = ImageStore(tmp_path)
+    store.ready()
+    with opening.testing(store.graph) as session:
+        assert session.run(["podman", "images", "--quiet"]).text == ""
+    store.ready()
