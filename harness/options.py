@@ -44,8 +44,9 @@ class Options:
     gate_limit_s: float
     #: Whether images without a baseline are measured, too.
     measure: bool
-    #: Where results.json goes.
+    #: Where results.json goes, and whether somebody asked for it there.
     results: Path
+    results_asked: bool
     transports: tuple[Transport, ...]
     activations: tuple[str, ...]
     #: None: chosen by whether a registry answers.
@@ -203,6 +204,7 @@ def read(config: pytest.Config) -> Options:
         gate_limit_s=given.harness_gate_limit or ini("harness_gate_limit", _seconds),
         measure=given.harness_measure,
         results=Path(given.harness_results or artifacts / record.FILE_NAME).absolute(),
+        results_asked=given.harness_results is not None,
         transports=given.harness_transports or ini("harness_transports", _transports),
         activations=given.harness_activation or ini("harness_activation", _activations),
         base=None if chosen == "auto" else Base(chosen),

@@ -64,6 +64,7 @@ class Recorder:
         self._began = datetime.now().astimezone()
         self._tests: dict[str, Test] = {}
         self._findings = Findings()
+        self._where = f"results in {runtime.options.results}"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take one phase of a test."""
@@ -96,7 +97,9 @@ class Recorder:
         try:
             record.write(self.results(), self._runtime.options.results)
         except HarnessError as error:
-            raise pytest.UsageError(str(error)) from None
+            self._where = error.sentence
+            if self._runtime.options.results_asked:
+                raise pytest.UsageError(str(error)) from None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show every verdict, and where the results are."""
@@ -107,7 +110,7 @@ class Recorder:
             terminalreporter.section("harness gate")
             for line in sentences:
                 terminalreporter.write_line(line)
-        terminalreporter.write_line(f"harness: results in {self._runtime.options.results}")
+        terminalreporter.write_line(f"harness: {self._where}")
 
     def results(self) -> Results:
         """Return what is known by now."""

@@ -119,6 +119,14 @@ def test_a_file_that_cannot_be_written(inner: pytest.Pytester) -> None:
     assert "The results '/proc/r.json' can't be written" in ended.output
 
 
+def test_a_folder_that_cannot_be_written_to(inner: pytest.Pytester) -> None:
+    """A run that asked for no file is what its tests are, and says why there is none."""
+    inner.makepyfile("def test_it(): pass")
+    ended = run_inner(inner, "--harness-artifacts-dir=/proc/nowhere")
+    assert ended.status == 0
+    assert "harness: The results '/proc/nowhere/results.json' can't be written" in ended.output
+
+
 def test_nothing_is_written_where_nothing_ran(inner: pytest.Pytester) -> None:
     """Listing tests leaves the results of the last run alone."""
     inner.makepyfile("def test_it(): pass")
