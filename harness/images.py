@@ -19,7 +19,8 @@ from harness import bases
 from harness.bases import Base
 from harness.command import run
 from harness.contract import FILE_NAME, ClientImage, Contract
-from harness.errors import CommandError, ImageError, UsageError
+from harness.deadline import Deadline
+from harness.errors import CommandError, ImageError, UsageError, WaitTimeout
 from harness.hints import hint
 from harness.progress import Progress, silent
 from harness.session import account as accounts
@@ -245,9 +246,15 @@ class ImageStore:
     def ready(self) -> None:
         """Prepare the store for sessions that read it: podman makes its locks there, which it can't as a reader."""
         self.prepare()
-        if not (self.graph / "overlay-images" / "images.lock").exists():
-            with self._locked("a new store"), self._building() as session:
-                session.run(["podman", "images"])
+        locks = [self.graph / "overlay-layers" / "layers.lock", self.graph / "overlay-images" / "images.lock"]
+        deadline = Deadline.after(BUILD_LIMIT_S)
+        while not all(lock.exists() for lock in locks):
+            # Who builds the first image makes them, too, long before all images are built and the store is free.
+            with contextlib.suppress(Timeout), FileLock(self.folder / "build.lock", timeout=1, mode=0o600):
+                with self._building() as session:
+                    session.run(["podman", "images"])
+            if deadline.expired:
+                raise WaitTimeout("podman's locks in a new store", deadline.elapsed_s, sorted(self.graph.glob("*")))
 
     @contextlib.contextmanager
     def _locked(self, what: str) -> Iterator[None]:
