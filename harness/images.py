@@ -246,13 +246,13 @@ class ImageStore:
     def ready(self) -> None:
         """Prepare the store for sessions that read it: podman makes its locks there, which it can't as a reader."""
         self.prepare()
-        locks = [self.graph / "overlay-layers" / "layers.lock", self.graph / "overlay-images" / "images.lock"]
+        wanted = [self.graph / "overlay-layers" / "layers.lock", self.graph / "overlay-images" / "images.lock"]
         deadline = Deadline.after(BUILD_LIMIT_S)
-        while not all(lock.exists() for lock in locks):
+        while not all(file.exists() for file in wanted):
             # Who builds the first image makes them, too, long before all images are built and the store is free.
-            with contextlib.suppress(Timeout), FileLock(self.folder / "build.lock", timeout=1, mode=0o600):
-                with self._building() as session:
-                    session.run(["podman", "images"])
+            lock = FileLock(self.folder / "build.lock", timeout=1, mode=0o600)
+            with contextlib.suppress(Timeout), lock, self._building() as session:
+                session.run(["podman", "images"])
             if deadline.expired:
                 raise WaitTimeout("podman's locks in a new store", deadline.elapsed_s, sorted(self.graph.glob("*")))
 
