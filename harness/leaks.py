@@ -56,10 +56,16 @@ def find() -> tuple[Remnant, ...]:
     return (*_cgroups(), *_supervisors(), *_mounts(), *_folders(), *_containers())
 
 
-def leaks() -> tuple[Remnant, ...]:
-    """Return what nobody will remove: all but the living sessions' own."""
+def leaks(*, kept: bool = False) -> tuple[Remnant, ...]:
+    """Return what nobody will remove: all but the living sessions' own, and with `kept` those that were kept, too."""
     living = {remnant.session for remnant in find() if remnant.alive}
-    return tuple(remnant for remnant in find() if not remnant.alive and remnant.session not in living - {""})
+    found = find()
+    held = {remnant.session for remnant in found if remnant.kept} if kept else set()
+    return tuple(
+        remnant
+        for remnant in found
+        if remnant.session in held or (not remnant.alive and remnant.session not in living - {""})
+    )
 
 
 def sweep(*, kept: bool = False) -> tuple[Remnant, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from harness import leaks
 from harness.activation import activations, prepared
 from harness.bisect import Bisection, Opener, Probe, Step, bisect
 from harness.contract import Contract, load
@@ -251,8 +253,17 @@ def test_the_bundle_of_the_first_failure(failing: Callable[..., tuple[list[Path]
     assert output.count("failed its cold probe by socat over tcp4") == 2
 
 
-@pytest.mark.parametrize("options", [["--no-harness-bisect"], ["--harness-bisect", "--harness-keep=on-failure"]])
-def test_no_bisection(failing: Callable[..., tuple[list[Path], str]], options: list[str]) -> None:
-    """Where it was not asked for, or where the session is to stay as it is."""
-    files, _output = failing(*options)
+def test_no_bisection_that_nobody_asked_for(failing: Callable[..., tuple[list[Path], str]]) -> None:
+    files, _output = failing("--no-harness-bisect")
+    assert files == []
+
+
+def test_no_bisection_in_a_session_that_is_kept(failing: Callable[..., tuple[list[Path], str]], tmp_path: Path) -> None:
+    """It is to stay as it is; here it ends with the test."""
+    files, _output = failing("--harness-bisect", "--harness-keep=on-failure")
+    entries = [file.read_text(encoding="utf-8") for file in tmp_path.glob("artifacts/*/enter.txt")]
+    kept = {match[1] for entry in entries if (match := re.search(r"(/\S*/harness-\d+-\d+-\d+)/", entry))}
+    for cgroup in kept:
+        leaks.end(Path(cgroup))
+    assert len(kept) == len(entries) == 2
     assert files == []
