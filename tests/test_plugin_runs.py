@@ -143,6 +143,9 @@ def test_a_kept_session_lives_on(keep: str, passes: bool, inner: pytest.Pytester
     assert ended.outcomes == {"test_it[echo-unit-tcp4]": "passed" if passes else "failed"}, ended.output
     with noted(inner) as session:
         assert session.alive
+        for kept in (False, True):
+            left = {remnant.session for remnant in leaks.leaks(kept=kept)}
+            assert (session.cgroup.name in left) is kept, "it is a leak only for those who count what was kept"
     assert [remnant for remnant in leaks.find() if remnant.session == session.cgroup.name] == []
 
 
