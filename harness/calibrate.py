@@ -22,6 +22,7 @@ from harness.images import Image, ImageStore
 from harness.measure import Measured, Plan
 from harness.progress import Progress
 from harness.record import Verdict
+from harness.service import open_services
 from harness.session import opening
 from harness.transports import Transport
 
@@ -95,7 +96,7 @@ def record(
     others = frozenset(Transport) - {transport}
     with (
         opening.testing(store.graph) as session,
-        measure.prepared(session, subject, images, activation, others) as services,
+        open_services(session, subject, images, activation, others) as services,
     ):
         plan = Plan(seconds, most=100_000)
         return dict(measure.measure(services, transport, plan, lambda _measured: False, progress))

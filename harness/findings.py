@@ -15,6 +15,7 @@ from harness.images import Image
 from harness.measure import Measured, Measurement, Plan
 from harness.progress import Progress
 from harness.record import BudgetCheck, Case, Comparison, Kind, Role, Sample, Series, Verdict
+from harness.service import open_services
 from harness.session.session import Session
 from harness.timeline import Timeline
 from harness.transports import Transport
@@ -102,7 +103,7 @@ def find(session: Session, subject: Subject, plan: Plan, rule: Rule, progress: P
     def enough(measured: Measurement) -> bool:
         return compared and gate.clear(measured, rule)
 
-    with measure.prepared(
+    with open_services(
         session,
         subject.contract,
         subject.images,

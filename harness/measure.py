@@ -6,20 +6,16 @@ an order that chance decides. The first block is thrown away: it reads the image
 
 from __future__ import annotations
 
-import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from harness.activation import Activation
-from harness.contract import ClientImage, Contract
 from harness.deadline import Deadline
 from harness.errors import BaselineFailed, HarnessError
 from harness.images import Image
 from harness.progress import Progress
 from harness.record import Kind, Role
-from harness.service import Service, open_services
-from harness.session.session import Session
+from harness.service import Service
 from harness.statistics import median
 from harness.timeline import Timeline
 from harness.transports import Transport
@@ -73,22 +69,6 @@ Measurement = Mapping[str, Measured]
 
 #: Tells whether enough is known.
 Enough = Callable[[Measurement], bool]
-
-
-@contextlib.contextmanager
-def prepared(
-    session: Session,
-    contract: Contract,
-    images: Mapping[str, Image],
-    activation: Activation,
-    lacking: frozenset[Transport],
-    timeout_scale: float = 1.0,
-    client_images: Mapping[ClientImage, str] | None = None,
-) -> Iterator[dict[str, Service]]:
-    """Install a service for each image at the same addresses; only the one whose turn it is listens there."""
-    names = {f"{contract.name}-{role}": image for role, image in images.items()}
-    with open_services(session, contract, names, activation, lacking, timeout_scale, client_images) as services:
-        yield {role: services[f"{contract.name}-{role}"] for role in images}
 
 
 def measure(

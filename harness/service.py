@@ -155,9 +155,9 @@ def open_service(
 
     Raises CapabilityMissing when no socket is left.
     """
-    named = {contract.name: image}
-    with open_services(session, contract, named, activation, lacking, timeout_scale, client_images) as services:
-        service = services[contract.name]
+    alone = {"": image}
+    with open_services(session, contract, alone, activation, lacking, timeout_scale, client_images) as services:
+        service = services[""]
         service.listen()
         yield service
 
@@ -172,8 +172,9 @@ def open_services(
     timeout_scale: float = 1.0,
     client_images: Mapping[ClientImage, str] | None = None,
 ) -> Iterator[dict[str, Service]]:
-    """Install one contract's service once per image, at the same addresses: name of the units -> service, paused.
+    """Install one contract's service once per image, at the same addresses; none of them listens yet.
 
+    The keys of `images` are those of the services, and stand behind the contract's name in the names of the units.
     Raises CapabilityMissing when no socket is left.
     """
     listeners = [table.listener for table in contract.sockets if not lacking.intersection(table.transports)]
@@ -185,12 +186,13 @@ def open_services(
     services = {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(session.reserve(placed))
-        for name, image in images.items():
+        for key, image in images.items():
+            name = f"{contract.name}-{key}" if key else contract.name
             named = contract.model_copy(update={"name": name})
             supplies = Supplies(client_images or {}, stack.enter_context(provided(session, named)))
             workload = prepared(named, image.reference, placed, session.paths.home)
             activated = stack.enter_context(activation.install(session, workload))
-            services[name] = Service(
+            services[key] = Service(
                 name, contract, image, session, activated, activation.name, timeout_scale, supplies=supplies
             )
         yield services
