@@ -92,7 +92,8 @@ class Recorder:
             return
         failed = [test for test in self._tests.values() if test.outcome in (Outcome.FAILED, Outcome.ERROR)]
         others = {Blame.MACHINE.name.lower(), Blame.HARNESS.name.lower(), Blame.INPUT.name.lower()}
-        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and all(test.blame in others for test in failed):
+        only_others = bool(failed) and all(test.blame in others for test in failed)
+        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and only_others:
             session.exitstatus = INFRASTRUCTURE
         try:
             record.write(self.results(), self._runtime.options.results)
@@ -135,7 +136,9 @@ class Recorder:
 
 
 def _outcome(report: pytest.TestReport, before: Test | None) -> Outcome:
-    """Return the outcome of a test with one more phase: setup, call or teardown."""
+    """Return the outcome of a test with one more phase: setup, call or teardown; its first failure is what counts."""
+    if before and before.outcome is Outcome.FAILED:
+        return Outcome.FAILED
     if report.failed:
         return Outcome.FAILED if report.when == "call" else Outcome.ERROR
     if report.skipped:

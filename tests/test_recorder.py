@@ -79,15 +79,43 @@ def test_outcomes(inner: pytest.Pytester, workers: str) -> None:
     assert found["test_passes"].message == ""
 
 
+#: The image fails, and then the session can't be ended either.
+IMAGE_FIRST = """
+import pytest
+from harness.errors import ProbeFailed, SessionError
+
+@pytest.fixture
+def broken_after():
+    yield
+    raise SessionError("The session could not be ended.")
+
+def test_it(broken_after): raise ProbeFailed("The reply never came.")
+"""
+
+
 @pytest.mark.parametrize(
     ("source", "status"),
-    [(MACHINE, INFRASTRUCTURE), (IMAGE, 1), (MACHINE + IMAGE.replace("test_it", "test_other"), 1)],
-    ids=["the machine", "the image", "both"],
+    [
+        (MACHINE, INFRASTRUCTURE),
+        (IMAGE, 1),
+        (MACHINE + IMAGE.replace("test_it", "test_other"), 1),
+        (IMAGE_FIRST, 1),
+    ],
+    ids=["the machine", "the image", "both", "the image, and then the machine"],
 )
 def test_the_exit_status_tells_whose_fault_it_is(inner: pytest.Pytester, source: str, status: int) -> None:
     """Only where nothing speaks against an image, the status is that of an infrastructure error."""
     inner.makepyfile(source)
     assert run_inner(inner, "-n0").status == status
+
+
+def test_the_first_failure_of_a_test_counts(inner: pytest.Pytester) -> None:
+    """What went wrong while cleaning up does not hide why the test failed."""
+    inner.makepyfile(IMAGE_FIRST)
+    run_inner(inner, "-n0")
+    (test,) = results(inner).tests
+    assert (test.outcome, test.blame) == (Outcome.FAILED, "image")
+    assert "The reply never came." in test.message
 
 
 def test_a_case_and_its_bundle(inner: pytest.Pytester, echo_image: Image) -> None:
