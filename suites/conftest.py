@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,7 @@ from harness.images import Image
 from harness.runtime import Runtime
 from harness.service import Service, open_service
 from harness.session.session import Session
+from suites import administration
 from suites.handover import NAME, Handover
 from suites.watching import DropIn
 
@@ -95,15 +97,6 @@ def echo(
 
 @pytest.fixture
 def drop_in(user_session: Session) -> Iterator[DropIn]:
-    """Write `UNIT.d/50-suite.conf` and reload the manager, as `systemctl --user edit UNIT` does; undone at the end."""
-    folders = []
-
-    def write(unit: str, text: str) -> None:
-        folders.append(f"{user_session.paths.units}/{unit}.d")
-        user_session.write(f"{folders[-1]}/50-suite.conf", text)
-        user_session.manager.reload()
-
-    yield write
-    if folders and not user_session.kept:
-        user_session.run(["rm", "-rf", *folders])
-        user_session.manager.reload()
+    """Change a unit for the rest of the test; a second text for the same unit takes the place of the first."""
+    with contextlib.ExitStack() as stack:
+        yield lambda unit, text: stack.enter_context(administration.drop_in(user_session, unit, text))

@@ -14,6 +14,7 @@ from harness.images import Image
 from harness.probes import native
 from harness.session.session import Session
 from harness.transports import ROWS, Endpoint, Listener, Transport
+from suites.administration import STEP_S
 
 NAME = "handover"
 
@@ -22,9 +23,6 @@ PROGRAM = ("/usr/bin/python3", "-I", "-S", "-B", "/usr/local/lib/handover.py")
 
 #: How long a reply may take, in seconds; the container may have to start for it.
 REPLY_S = 15
-
-#: How long a service may take to be active or to stop, in seconds.
-STEP_S = 15
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 
@@ -181,32 +179,3 @@ class Handover:
         workload = Workload(NAME, self.image.reference, placed, run, options=("--network=none", *options))
         with activation.activate(self.session, workload) as activated:
             yield activated
-
-
-@contextlib.contextmanager
-def drop_in(session: Session, unit: str, text: str) -> Iterator[None]:
-    """Change a unit as `systemctl --user edit UNIT` does, and undo it."""
-    path = f"{session.paths.units}/{unit}.d/50-suite.conf"
-    session.write(path, text)
-    try:
-        yield
-    finally:
-        if not session.kept:
-            session.remove(path)
-            session.manager.reload()
-
-
-@contextlib.contextmanager
-def unit_file(session: Session, unit: str, text: str) -> Iterator[None]:
-    """Write a unit file, `daemon-reload` and start the unit, as the tutorial does; stop and remove it."""
-    path = f"{session.paths.units}/{unit}"
-    session.write(path, text)
-    try:
-        session.manager.reload()
-        session.manager.start(unit, Deadline.after(STEP_S))
-        yield
-    finally:
-        if not session.kept:
-            session.manager.stop(unit, Deadline.after(STEP_S))
-            session.remove(path)
-            session.manager.reload()

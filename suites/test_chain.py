@@ -22,7 +22,8 @@ from harness.deadline import Deadline, wait_until
 from harness.processes import Process
 from harness.session.session import Session
 from harness.transports import Transport
-from suites.handover import STEP_S, TCP4, Handover, ask, report
+from suites.administration import STEP_S
+from suites.handover import TCP4, Handover, ask, report
 
 pytestmark = pytest.mark.about("handover")
 

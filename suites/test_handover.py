@@ -13,11 +13,11 @@ from harness.activation import Activated, Activation
 from harness.deadline import Deadline
 from harness.session.session import Session
 from harness.transports import Listener, Transport
+from suites.administration import STEP_S, drop_in, unit_file
 from suites.handover import (
     DUAL_STACK,
     NAME,
     PROGRAM,
-    STEP_S,
     TCP4,
     TCP6,
     UDP4,
@@ -25,11 +25,9 @@ from suites.handover import (
     UNIX,
     Handover,
     ask,
-    drop_in,
     expected,
     mistakes,
     report,
-    unit_file,
 )
 
 pytestmark = pytest.mark.about("handover")

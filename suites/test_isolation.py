@@ -18,24 +18,8 @@ from harness.command import Completed
 from harness.deadline import Deadline, wait_until
 from harness.session.session import Session
 from harness.transports import Endpoint, Listener, Transport
-from suites.handover import (
-    NAME,
-    PROGRAM,
-    REPLY_S,
-    STEP_S,
-    TCP4,
-    TCP6,
-    UDP4,
-    UDP6,
-    UNIX,
-    Handover,
-    ask,
-    dial,
-    drop_in,
-    read,
-    report,
-    unit_file,
-)
+from suites.administration import STEP_S, drop_in, unit_file
+from suites.handover import NAME, PROGRAM, REPLY_S, TCP4, TCP6, UDP4, UDP6, UNIX, Handover, ask, dial, read, report
 
 pytestmark = pytest.mark.about("handover")
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 import pytest
 from testinfra.host import Host
 
 from harness.deadline import wait_until
-from harness.probes import Client
 from harness.service import Service
 from harness.transports import Transport
 from suites.watching import DropIn, invocation, limit, run_of, wait_for, wait_for_another_run
@@ -21,12 +18,6 @@ by_each_way = pytest.mark.parametrize("way", ["generate", "unit"])
 
 #: The program ends after half a second without a client.
 that_idles = pytest.mark.parametrize("options", [("--idle-exit=0.5",)], ids=["idle"])
-
-#: Rounds of a comparison within one run; each is a start of the container.
-ROUNDS = 3
-
-#: By how much an explicit start beats a start by the first client; it was 100 and more where it was measured.
-FASTER = 3
 
 
 # -- starting ---------------------------------------------------------------------------------------------------------
@@ -43,23 +34,6 @@ def test_an_explicit_start_comes_before_the_first_client(echo: Service, host: Ho
 
     echo.ask_warm(TCP4)
     assert run_of(echo) == started, "the client met another run than the one that was started"
-
-
-@pytest.mark.claim("The first connection is delayed by the start of the container, unless the service was started.")
-def test_an_explicit_start_removes_the_delay(echo: Service, drop_in: DropIn) -> None:
-    """Rounds of both kinds, one after the other: the client of a service that was started waits far less."""
-    drop_in("echo.service", "[Unit]\nStartLimitBurst=1000\n")
-    cold, started = [], []
-    for _round in range(ROUNDS):
-        cold.append(echo.ask_cold(TCP4, Client.NATIVE).times.whole_s)
-        echo.wait_awake(TCP4)
-        echo.rearm()
-        echo.session.manager.start("echo.service", limit(echo))
-        # The manager knows that the container runs before its program listens to its sockets.
-        echo.ask_warm(UNIX, Client.NATIVE)
-        started.append(echo.ask_warm(TCP4, Client.NATIVE).times.whole_s)
-        echo.rearm()
-    assert median(cold) > FASTER * median(started), f"seconds to the reply: by the client {cold}, explicitly {started}"
 
 
 def test_a_service_that_requires_its_socket_starts_it(echo: Service, host: Host) -> None:

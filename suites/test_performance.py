@@ -20,7 +20,8 @@ from harness.probes import native
 from harness.runtime import Runtime
 from harness.session.session import Session
 from harness.transports import Endpoint, Listener, Transport
-from suites.handover import REPLY_S, STEP_S, UNIX, Handover, ask, drop_in, unit_file
+from suites.administration import STEP_S, drop_in, unit_file
+from suites.handover import REPLY_S, UNIX, Handover, ask
 from suites.wire import COMMAND, Figures
 
 pytestmark = pytest.mark.measures

@@ -128,7 +128,7 @@ RULES: dict[str, tuple[str, str, str]] = {
     ),
     "none is probed": (sockets("probed = false"), "sockets", "none is probed"),
     "a port twice": (sockets("", TCP + "probed = false\n"), "sockets", "the same address stands twice"),
-    "no probe at all": (HEAD + "probe = []\n" + TCP, "probe", "at least one is needed"),
+    "no probe at all": (HEAD + "probe = []\n" + TCP, "probe", "at least 1 item is needed"),
     "one probe for no socket": (
         GOOD + 'transports = ["tcp4", "unix"]\n', "probe.transports", "no socket that is probed has unix"
     ),

@@ -16,7 +16,8 @@ from harness.errors import ProbeFailed
 from harness.images import Image
 from harness.runtime import Runtime
 from harness.session import opening
-from suites.handover import TCP4, Handover, ask, drop_in
+from suites.administration import drop_in
+from suites.handover import TCP4, Handover, ask
 from tests.runs import RED, run_pytest
 from tests.sessions import isolated
 from tests.test_negative_controls import assert_has

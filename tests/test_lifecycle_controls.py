@@ -93,15 +93,6 @@ CONTROLS = {
         },
         image="ends-after-client",
     ),
-    "makes every client wait": Control(
-        {
-            f"{LIFECYCLE}an_explicit_start_removes_the_delay": (
-                r"AssertionError: seconds to the reply: by the client \[\d+\.\d+, .*\], explicitly \[1\.\d+, ",
-            )
-        },
-        image="lazy",
-        timeout_scale=1,
-    ),
     "does not require its socket": Control(
         {
             f"{LIFECYCLE}a_service_that_requires_its_socket_starts_it": waited_for(

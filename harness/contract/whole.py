@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from harness.contract.image import ImageTable
 from harness.contract.probe import ClientImage, ExecProbe, Probe
 from harness.contract.sockets import SocketTable
-from harness.contract.table import Table
+from harness.contract.table import Some, Table
 from harness.transports import Listener, Transport
 
 #: The version of the format that this harness reads.
@@ -44,12 +44,6 @@ class BudgetsTable(Table):
         return self.cold_ms is not None or self.warm_ms is not None
 
 
-def _some_probe(value: tuple[Probe, ...]) -> tuple[Probe, ...]:
-    if not value:
-        raise ValueError("at least one is needed")
-    return value
-
-
 class Contract(Table):
     """What an image promises."""
 
@@ -59,7 +53,7 @@ class Contract(Table):
     image: ImageTable = ImageTable()
     sockets: tuple[SocketTable, ...]
     #: In the file one table or several.
-    probes: Annotated[tuple[Probe, ...], Field(alias="probe"), AfterValidator(_some_probe)]
+    probes: Annotated[tuple[Probe, ...], Field(alias="probe"), Some]
     limits: LimitsTable = LimitsTable()
     budgets: BudgetsTable = BudgetsTable()
 

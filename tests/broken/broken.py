@@ -13,7 +13,6 @@ import time
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 OWN_PORT = 3000
 LATE_S = 2
-LAZY_S = 1.5
 IDLE_OPTION = "--idle-exit="
 
 #: The number of clients after which one is left without its reply, and after which one leaves its descriptor.
@@ -42,8 +41,6 @@ def reply_to(data: bytes, listener: socket.socket, mode: str) -> bytes:
 
 def serve(listener: socket.socket, mode: str, left: list[object]) -> None:
     """Answer the next client of one socket."""
-    if mode == "lazy":
-        time.sleep(LAZY_S)
     if mode in ("drops", "leaks", "grows"):
         left.append(bytes(REMNANT if mode == "grows" else 0))
     drops = mode == "drops" and len(left) % EVERY == 0
