@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,7 +18,7 @@ from harness.bases import Base
 from harness.guest.engine import EngineName, Mode
 from harness.transports import Transport
 
-T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 
 
 class Keep(StrEnum):
@@ -80,11 +80,70 @@ class Options:
         ]
 
 
-# Help texts: one sentence in the imperative, the default at its end, no full stop.
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An option with a value, and its twin in the ini file: `--harness-NAME` and `harness_NAME`, `-` as `_`."""
+
+    name: str
+    metavar: str
+    #: Returns the value of a text, or raises argparse.ArgumentTypeError.
+    parse: Callable[[str], Any]
+    #: The text where neither is given.
+    default: str
+    #: One sentence in the imperative, the default at its end, no full stop.
+    help: str
+
+    @property
+    def key(self) -> str:
+        """Its name in the ini file, and that of the option's value."""
+        return f"harness_{self.name.replace('-', '_')}"
+
+    def checked(self, text: str) -> str:
+        """Return the text of the command line as it is, which xdist hands on to its workers, once it has a value."""
+        self.parse(text)
+        return text
+
+    def read(self, config: pytest.Config) -> Any:
+        """Return the value, that of the command line before that of the ini file; raise pytest.UsageError."""
+        given = getattr(config.option, self.key)
+        try:
+            return self.parse(str(config.getini(self.key)) if given is None else given)
+        except argparse.ArgumentTypeError as error:
+            raise pytest.UsageError(f"In the ini file: {self.key}: {error}") from None
+
+
+def settings() -> dict[str, Setting]:
+    """Return key -> setting; a new one is a row here and a field of `Options`."""
+    kinds, ways = ",".join(Transport), ",".join(activations())
+    rows = (
+        Setting("max-slowdown", "RATIO", _within(1, 100), "1.10",
+                "allow this ratio of candidate to baseline (default: 1.10)"),
+        Setting("gate-limit", "SECONDS", _within(0, 3600), "60",
+                "compare two images over one transport for no longer than this (default: 60)"),
+        Setting("transports", "LIST", _transports, "", f"probe only these of {kinds} (default: all)"),
+        Setting("activation", "LIST", _activations, "", f"activate only by these of {ways} (default: all)"),
+        Setting("base", "BASE", _auto(Base), "auto",
+                "build images on auto, fedora or debian (default: auto, fedora where a registry answers)"),
+        Setting("keep", "WHEN", _one_of(Keep), Keep.NEVER,
+                "keep the session of a test after it: never, on-failure or always (default: never)"),
+        Setting("timeout-scale", "FACTOR", _within(0, 1000), "1",
+                "multiply every time limit of the contracts (default: 1)"),
+        Setting("guest", "WHEN", _one_of(Mode), Mode.AUTO,
+                "run tests in a guest kernel: auto, those that need one; never; or always (default: auto)"),
+        Setting("guest-engine", "ENGINE", _auto(EngineName), "auto",
+                "boot the guest by auto, uml or virtme (default: auto, the first that works)"),
+        Setting("guest-kernel", "KERNEL", str, "",
+                "boot this kernel, a release or an image, by the engine virtme (default: the newest installed)"),
+    )  # fmt: skip
+    return {row.key: row for row in rows}
+
+
 def add_options(parser: pytest.Parser) -> None:
-    """Add every option and, where it makes sense, its ini twin (`harness_contracts` for `--harness-contract` ...)."""
+    """Add every option and, where it makes sense, its ini twin."""
     group = parser.getgroup("harness", "socket-activated containers")
-    ways, kinds = ",".join(activations()), ",".join(Transport)
+    for row in settings().values():
+        group.addoption(f"--harness-{row.name}", metavar=row.metavar, type=row.checked, default=None, help=row.help)
+        parser.addini(row.key, f"as --harness-{row.name}", default=row.default)
     group.addoption(
         "--harness-contract", action="append", default=[], metavar="PATH",
         help="test this contract, or the contracts in this folder; repeatable (default: ini harness_contracts)",
@@ -98,14 +157,6 @@ def add_options(parser: pytest.Parser) -> None:
         help="fail where the image under the contract NAME wakes or answers more slowly than IMAGE; repeatable",
     )  # fmt: skip
     group.addoption(
-        "--harness-max-slowdown", metavar="RATIO", type=_slowdown, default=None,
-        help="allow this ratio of candidate to baseline (default: 1.10)",
-    )  # fmt: skip
-    group.addoption(
-        "--harness-gate-limit", metavar="SECONDS", type=_seconds, default=None,
-        help="compare two images over one transport for no longer than this (default: 60)",
-    )  # fmt: skip
-    group.addoption(
         "--harness-measure", action="store_true", default=False,
         help="measure images without a baseline, too, for the report",
     )  # fmt: skip
@@ -114,84 +165,27 @@ def add_options(parser: pytest.Parser) -> None:
         help="write the results there (default: results.json in the folder of --harness-artifacts-dir)",
     )  # fmt: skip
     group.addoption(
-        "--harness-transports", metavar="LIST", type=_transports, help=f"probe only these of {kinds} (default: all)"
-    )
-    group.addoption(
-        "--harness-activation",
-        metavar="LIST",
-        type=_activations,
-        help=f"activate only by these of {ways} (default: all)",
-    )
-    group.addoption(
-        "--harness-base", choices=("auto", *map(str, Base)), default=None,
-        help="build images on this distribution (default: auto, fedora where a registry answers)",
+        "--harness-artifacts-dir", metavar="DIR", default=None,
+        help="write failure bundles below this folder (default: harness-artifacts)",
     )  # fmt: skip
     group.addoption(
         "--harness-strict", action=argparse.BooleanOptionalAction, default=None,
         help="fail where a capability is missing instead of skipping (default: yes when CI is set)",
     )  # fmt: skip
     group.addoption(
-        "--harness-keep", choices=tuple(map(str, Keep)), default=None,
-        help="keep the session of a test alive after it (default: never)",
-    )  # fmt: skip
-    group.addoption(
         "--harness-bisect", action=argparse.BooleanOptionalAction, default=None,
         help="find out which layer loses the socket when a probe fails (default: yes)",
     )  # fmt: skip
-    group.addoption(
-        "--harness-artifacts-dir", metavar="DIR", default=None,
-        help="write failure bundles below this folder (default: harness-artifacts)",
-    )  # fmt: skip
-    group.addoption(
-        "--harness-timeout-scale", metavar="FACTOR", type=_factor, default=None,
-        help="multiply every time limit of the contracts (default: 1)",
-    )  # fmt: skip
-    group.addoption(
-        "--harness-guest", choices=tuple(map(str, Mode)), default=None,
-        help="run tests in a guest kernel: those that need one, none, or all (default: auto)",
-    )  # fmt: skip
-    group.addoption(
-        "--harness-guest-engine", choices=("auto", *map(str, EngineName)), default=None,
-        help="boot the guest by this engine (default: auto, the first that works)",
-    )  # fmt: skip
-    group.addoption(
-        "--harness-guest-kernel", metavar="KERNEL", default=None,
-        help="boot this kernel, a release or an image, by the engine virtme (default: the newest installed)",
-    )  # fmt: skip
     parser.addini("harness_contracts", "folders of contracts, relative to the ini file", type="paths", default=[])
-    parser.addini("harness_max_slowdown", "as --harness-max-slowdown", default="1.10")
-    parser.addini("harness_gate_limit", "as --harness-gate-limit", default="60")
-    parser.addini("harness_transports", "as --harness-transports", default="")
-    parser.addini("harness_activation", "as --harness-activation", default="")
-    parser.addini("harness_base", "as --harness-base", default="auto")
-    parser.addini("harness_strict", "as --harness-strict: true or false; empty for the default", default="")
-    parser.addini("harness_keep", "as --harness-keep", default=Keep.NEVER)
-    parser.addini("harness_bisect", "as --harness-bisect: true or false", type="bool", default=True)
     parser.addini("harness_artifacts_dir", "as --harness-artifacts-dir", default="harness-artifacts")
-    parser.addini("harness_timeout_scale", "as --harness-timeout-scale", default="1")
-    parser.addini("harness_guest", "as --harness-guest", default=Mode.AUTO)
-    parser.addini("harness_guest_engine", "as --harness-guest-engine", default="auto")
-    parser.addini("harness_guest_kernel", "as --harness-guest-kernel", default="")
+    parser.addini("harness_strict", "as --harness-strict: true or false; empty for the default", default="")
+    parser.addini("harness_bisect", "as --harness-bisect: true or false", type="bool", default=True)
 
 
 def read(config: pytest.Config) -> Options:
     """Return the options, the command line before the ini file; raise pytest.UsageError."""
     given = config.option
-
-    def ini(key: str, parse: Callable[[str], T]) -> T:
-        try:
-            return parse(str(config.getini(key)))
-        except argparse.ArgumentTypeError as error:
-            raise pytest.UsageError(f"In the ini file: {key}: {error}") from None
-
-    def base(text: str) -> str:
-        return _one_of(("auto", *Base), text)
-
-    def engine(text: str) -> str:
-        return _one_of(("auto", *EngineName), text)
-
-    guest_engine = given.harness_guest_engine or ini("harness_guest_engine", engine)
-    chosen = given.harness_base or ini("harness_base", base)
+    found = {key: row.read(config) for key, row in settings().items()}
     artifacts = Path(
         given.harness_artifacts_dir or config.rootpath / str(config.getini("harness_artifacts_dir"))
     ).absolute()
@@ -200,28 +194,30 @@ def read(config: pytest.Config) -> Options:
         or tuple(Path(path) for path in config.getini("harness_contracts")),
         images=dict(given.harness_image),
         baselines=dict(given.harness_baseline),
-        max_slowdown=given.harness_max_slowdown or ini("harness_max_slowdown", _slowdown),
-        gate_limit_s=given.harness_gate_limit or ini("harness_gate_limit", _seconds),
+        max_slowdown=found["harness_max_slowdown"],
+        gate_limit_s=found["harness_gate_limit"],
         measure=given.harness_measure,
         results=Path(given.harness_results or artifacts / record.FILE_NAME).absolute(),
         results_asked=given.harness_results is not None,
-        transports=given.harness_transports or ini("harness_transports", _transports),
-        activations=given.harness_activation or ini("harness_activation", _activations),
-        base=None if chosen == "auto" else Base(chosen),
-        strict=ini("harness_strict", _strict) if given.harness_strict is None else given.harness_strict,
-        keep=Keep(given.harness_keep or ini("harness_keep", lambda text: _one_of(tuple(Keep), text))),
+        transports=found["harness_transports"],
+        activations=found["harness_activation"],
+        base=found["harness_base"],
+        strict=_strict(str(config.getini("harness_strict"))) if given.harness_strict is None else given.harness_strict,
+        keep=found["harness_keep"],
         bisect=bool(config.getini("harness_bisect")) if given.harness_bisect is None else given.harness_bisect,
         artifacts=artifacts,
-        timeout_scale=given.harness_timeout_scale or ini("harness_timeout_scale", _factor),
-        guest=Mode(given.harness_guest or ini("harness_guest", lambda text: _one_of(tuple(Mode), text))),
-        guest_engine=None if guest_engine == "auto" else EngineName(guest_engine),
-        guest_kernel=given.harness_guest_kernel or str(config.getini("harness_guest_kernel")),
+        timeout_scale=found["harness_timeout_scale"],
+        guest=found["harness_guest"],
+        guest_engine=found["harness_guest_engine"],
+        guest_kernel=found["harness_guest_kernel"],
     )
 
 
 def _strict(text: str) -> bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     if text:
-        return _one_of(("true", "false"), text.lower()) == "true"
+        raise pytest.UsageError(f"In the ini file: harness_strict: '{text}' is none of 'true', 'false'")
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
@@ -248,29 +244,39 @@ def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(name) for name in known if not names or name in names)
 
 
-def _one_of(known: Sequence[str], text: str) -> str:
-    if text not in known:
-        raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(known)}")
-    return text
+def _one_of(kind: type[E]) -> Callable[[str], E]:
+    """Return what makes a text a member of an enumeration."""
+
+    def parse(text: str) -> E:
+        if text not in tuple(kind):
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(repr(str(name)) for name in kind)}")
+        return kind(text)
+
+    return parse
 
 
-def _factor(text: str) -> float:
-    return _number(text, above=0, up_to=1000)
+def _auto(kind: type[E]) -> Callable[[str], E | None]:
+    """Return the same for a text that may be 'auto', too, which leaves the choice open."""
+
+    def parse(text: str) -> E | None:
+        if text != "auto" and text not in tuple(kind):
+            known = ", ".join(repr(name) for name in ("auto", *map(str, kind)))
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {known}")
+        return None if text == "auto" else kind(text)
+
+    return parse
 
 
-def _slowdown(text: str) -> float:
-    return _number(text, above=1, up_to=100)
+def _within(above: float, up_to: float) -> Callable[[str], float]:
+    """Return what makes a text a number between two others."""
 
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = above
+        if not above < number <= up_to:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number above {above} and up to {up_to}")
+        return number
 
-def _seconds(text: str) -> float:
-    return _number(text, above=0, up_to=3600)
-
-
-def _number(text: str, *, above: float, up_to: float) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = above
-    if not above < number <= up_to:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above {above} and up to {up_to}")
-    return number
+    return parse

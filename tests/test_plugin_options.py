@@ -195,7 +195,7 @@ def test_a_factor_is_a_number_in_a_range(text: str, inner: pytest.Pytester) -> N
 
 def test_strict_in_the_ini_file_is_true_or_false(inner: pytest.Pytester) -> None:
     ini(inner, "harness_strict", "perhaps")
-    assert "'perhaps' is none of true, false" in refusal(inner)
+    assert "'perhaps' is none of 'true', 'false'" in refusal(inner)
 
 
 @pytest.mark.parametrize("text", ["echo", "=image", "echo=", "echo=-image"])
