@@ -30,6 +30,9 @@ SMALL_BACKLOG = "small-backlog"
 #: Each client of the harness's own leaves a descriptor now and then.
 LEAKING_CLIENTS = "leaking-clients"
 
+#: Each of them keeps more memory than it needs.
+GROWING_CLIENTS = "growing-clients"
+
 #: How the hand-written unit and the generated one are spoilt: a text in them, and what stands there instead.
 TEXTS = {
     # The container itself says READY=1, which it does not.
@@ -53,6 +56,7 @@ COMMANDS = {
     "no-kill": ("podman kill", "echo"),
     "no-unlinking": ("rm /", "ls /"),
     "no-socket-restart": ("restart echo.socket", "is-active echo.socket"),
+    "no-socket-start": ("start echo.socket", "show echo.socket"),
     "no-reset": ("systemctl --user reset-failed", "systemctl --user is-failed"),
     "no-build": ("podman build", "echo"),
     "no-stop": ("systemctl --user stop echo.service", "true"),
@@ -61,7 +65,7 @@ COMMANDS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the one option."""
-    others = (EARLY_CLIENT, NO_DROP_INS, SMALL_BACKLOG, LEAKING_CLIENTS)
+    others = (EARLY_CLIENT, NO_DROP_INS, SMALL_BACKLOG, LEAKING_CLIENTS, GROWING_CLIENTS)
     parser.addoption("--sabotage", choices=(*TEXTS, *COMMANDS, *others), required=True)
 
 
@@ -81,7 +85,9 @@ def pytest_configure(config: pytest.Config) -> None:
             name: text.replace("[Socket]\n", "[Socket]\nBacklog=1\n") for name, text in texts(workload).items()
         }
     elif how == LEAKING_CLIENTS:
-        _spoil_clients()
+        _spoil_clients(lambda left: left.append(socket.socket()) if len(left) < 20 else None)
+    elif how == GROWING_CLIENTS:
+        _spoil_clients(lambda left: left.append(b"x" * 8192))
 
 
 def _spoilt(text: Callable[[Session, Workload], str], old: str, new: str) -> Callable[[Session, Workload], str]:
@@ -106,12 +112,11 @@ def _spoil_drop_ins() -> None:
     Session.write = spoilt  # type: ignore[method-assign]
 
 
-def _spoil_clients() -> None:
-    ask, left = native.ask, list[socket.socket]()
+def _spoil_clients(leave: Callable[[list[object]], None]) -> None:
+    ask, left = native.ask, list[object]()
 
     def spoilt(session: Session, *rest: Any) -> Reply:
-        if len(left) < 20:
-            left.append(socket.socket())
+        leave(left)
         return ask(session, *rest)
 
     native.ask = spoilt  # type: ignore[assignment]

@@ -236,6 +236,12 @@ CONTROLS = {
             f"{LIMITS}the_start_limit_resets_a_stream_client[fails-tcp4]": (
                 r"the client over tcp4 was to be reset, but: nothing came to an end within \d+\.\d s$",
             ),
+            f"{LIMITS}the_start_limit_resets_a_stream_client[ends-unix]": (
+                r"the client over unix was to be reset, but: nothing came to an end within \d+\.\d s$",
+            ),
+            f"{LIMITS}restart_runs_into_the_start_limit[fails]": (
+                r"the client over tcp4 was to be reset, but: nothing came to an end within \d+\.\d s$",
+            ),
             f"{LIMITS}the_limits_are_silent_to_a_datagram_client[start]": (
                 r"^Waited \d+\.\d s for 'echo\.socket' to say ActiveState=failed",
             ),
@@ -251,6 +257,18 @@ CONTROLS = {
             )
         },
         sabotage="no-reset",
+    ),
+    "has a socket that is not started again": Control(
+        {
+            f"{LIMITS}recovery_from_the_trigger_limit": (
+                r"^The service 'echo' \(unit\) failed its cold probe by socat over tcp4: "
+                r"the reply never came \(.*Connection refused",
+            ),
+            f"{LIMITS}recovery_needs_reset_failed": (
+                r"AssertionError: the client over tcp4 was to be reset, but: Connection refused$",
+            ),
+        },
+        sabotage="no-socket-start",
     ),
     # -- load
     "keeps few clients waiting": Control(
@@ -298,6 +316,14 @@ CONTROLS = {
             )
         },
         sabotage="leaking-clients",
+    ),
+    "has clients that grow": Control(
+        {
+            f"{LOAD}thousands_of_requests[unix]": (
+                r"AssertionError: the clients grew by \d{4,5} kB over the last 5000 requests",
+            )
+        },
+        sabotage="growing-clients",
     ),
     "loses whom it took": Control(
         {
