@@ -44,8 +44,8 @@ def _bisect(options: argparse.Namespace) -> int:
         raise UsageError(f"{wanted} is not in the contract '{subject.name}', or this machine has no client for it.")
     store = ImageStore(default_folder(), progress.to_stderr)
     base = store.known_base() or bases.choose()
-    image = store.existing(subject.name, options.image) if options.image else store.image(subject, base)
-    clients = {client: store.client(subject, client, base).reference for client in subject.clients}
+    image = store.chosen(subject, options.image or "", base)
+    clients = store.clients(subject, base)
     # The launcher needs no unit files, so it comes first: each layer adds something to the one before.
     names = sorted(options.activation or activations(), key=lambda name: (name != "launcher", name))
     ways = {name: activations()[name] for name in names}

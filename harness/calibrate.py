@@ -87,16 +87,18 @@ def record(
     store: ImageStore,
     images: Mapping[str, Image],
     subject: Contract,
+    base: Base,
     activation: Activation,
     transport: Transport,
     seconds: float,
     progress: Progress,
 ) -> dict[str, Measured]:
     """Measure all `images` by turns for so many seconds; the services listen for the transport's clients only."""
+    clients = store.clients(subject, base)
     others = frozenset(Transport) - {transport}
     with (
         opening.testing(store.graph) as session,
-        open_services(session, subject, images, activation, others) as services,
+        open_services(session, subject, images, activation, others, client_images=clients) as services,
     ):
         plan = Plan(seconds, most=100_000)
         return dict(measure.measure(services, transport, plan, lambda _measured: False, progress))

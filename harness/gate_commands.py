@@ -52,12 +52,11 @@ def _gate(options: argparse.Namespace) -> int:
     store = ImageStore(default_folder(), progress.to_stderr)
     base = store.known_base() or bases.choose()
     images: dict[str, Image] = {
-        Role.CANDIDATE: store.existing(subject.name, options.candidate)
-        if options.candidate
-        else store.image(subject, base),
+        Role.CANDIDATE: store.chosen(subject, options.candidate or "", base),
         Role.BASELINE: store.existing(subject.name, options.baseline),
     }
-    without = lacking(capabilities)
+    clients = store.clients(subject, base)
+    activation, without = activations()[options.activation], lacking(capabilities)
     wanted = options.transport or [transport for transport in subject.transports if transport not in without]
     found = Findings()
     for transport in wanted:
@@ -65,7 +64,7 @@ def _gate(options: argparse.Namespace) -> int:
             raise UsageError(
                 f"The transport '{transport}' is not in the contract, or this machine has no client for it."
             )
-        one = Subject(subject, images, activations()[options.activation], transport, without)
+        one = Subject(subject, images, activation, transport, without, client_images=clients)
         with opening.testing(store.graph) as session:
             found = found.with_(find(session, one, Plan(options.limit), Rule(options.max_slowdown), progress.to_stderr))
     for line in (*found.wrong, *found.unclear, *found.fine):
@@ -101,12 +100,12 @@ def _calibrate(options: argparse.Namespace) -> int:
     unit = activations()["unit"]
     with tempfile.TemporaryDirectory(prefix="harness-calibrate-") as folder:
         plain = {"baseline": store.image(calibrate.delayed(subject, 0.0, Path(folder, "plain")), base)}
-        trial = calibrate.record(store, plain, subject, unit, options.transport, 5.0, progress.to_stderr)
+        trial = calibrate.record(store, plain, subject, base, unit, options.transport, 5.0, progress.to_stderr)
         cold_s = trial["baseline"].median_s
         images = calibrate.build(store, subject, base, cold_s, Path(folder))
     started = time.monotonic()
     seconds = options.minutes * 60
-    measured = calibrate.record(store, images, subject, unit, options.transport, seconds, progress.to_stderr)
+    measured = calibrate.record(store, images, subject, base, unit, options.transport, seconds, progress.to_stderr)
     turns = sum(len(found.cold) for found in measured.values())
     turn_s = (time.monotonic() - started) / turns
     say(f"cold activation {cold_s * 1000:.0f} ms, one turn {turn_s * 1000:.0f} ms, {turns} turns in {seconds:.0f} s")

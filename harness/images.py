@@ -112,6 +112,14 @@ class ImageStore:
             return self.existing(contract.name, contract.image.reference)
         return self.built(contract.name, containerfile(contract, base), base)
 
+    def chosen(self, contract: Contract, reference: str, base: Base) -> Image:
+        """Return the image that somebody names for a contract, or the contract's own where `reference` is empty."""
+        return self.existing(contract.name, reference) if reference else self.image(contract, base)
+
+    def clients(self, contract: Contract, base: Base) -> dict[ClientImage, str]:
+        """Return how podman knows the images of a contract's client programs, built unless they are here."""
+        return {client: self.client(contract, client, base).reference for client in contract.clients}
+
     def client(self, contract: Contract, client: ClientImage, base: Base) -> Image:
         """Return the image that a probe's client runs in, as `image` does."""
         name = f"{contract.name}{CLIENT}"

@@ -75,9 +75,8 @@ class Runtime:
 
     def image(self, name: str) -> Image:
         """Return the image of the contract `name`, built or fetched at its first use; a failure is remembered, too."""
-        if reference := self.options.images.get(name):
-            return self._remembered(reference, lambda: self.store.existing(name, reference))
-        return self._remembered(name, lambda: self.store.image(self.contracts[name], self.base))
+        given = self.options.images.get(name, "")
+        return self._remembered(given or name, lambda: self.store.chosen(self.contracts[name], given, self.base))
 
     def baseline(self, name: str) -> Image | None:
         """Return the image that the one of the contract `name` is measured against, None where there is none."""
@@ -108,8 +107,7 @@ class Runtime:
 
     def client_images(self, name: str) -> dict[ClientImage, str]:
         """Return how podman knows the images of a contract's client programs, made at their first use."""
-        contract = self.contracts[name]
-        return {client: self.store.client(contract, client, self.base).reference for client in contract.clients}
+        return self.store.clients(self.contracts[name], self.base)
 
     def make_images(self, name: str) -> None:
         """Make every image that tests of the contract `name` may need."""
