@@ -14,13 +14,14 @@ from pathlib import Path
 from harness import bases, contract, probes
 from harness.activation import activations
 from harness.bases import Base
+from harness.cache import default_folder
 from harness.capabilities import Capabilities
 from harness.command import base_environment, run
 from harness.contract import BytesProbe, Contract
 from harness.deadline import Deadline
 from harness.guest.engine import Mode
 from harness.guest.plan import choose
-from harness.images import ImageStore, default_folder
+from harness.images import ImageStore
 from harness.probes import Client, native
 from harness.progress import Progress
 from harness.service import Service, open_service

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from harness import bases, bisect, contract, progress
 from harness.activation import activations, prepared, provided
+from harness.cache import default_folder
 from harness.capabilities import Capabilities
 from harness.cli import Command, say
 from harness.deadline import Deadline
 from harness.errors import UsageError
-from harness.images import ImageStore, default_folder
+from harness.images import ImageStore
 from harness.probes import Supplies
 from harness.runtime import lacking
 from harness.session import opening

@@ -10,12 +10,13 @@ from pathlib import Path
 from harness import bases, bench, contract, leaks, progress
 from harness.bases import Base
 from harness.bisect_command import COMMANDS as BISECT
+from harness.cache import default_folder
 from harness.claims_command import COMMANDS as CLAIMS
 from harness.cli import Command, say
 from harness.contract_command import COMMANDS as CONTRACT_COMMANDS
 from harness.errors import UsageError
 from harness.gate_commands import COMMANDS as GATE
-from harness.images import ImageStore, default_folder
+from harness.images import ImageStore
 from harness.report.command import COMMANDS as REPORT
 
 # --- images -----------------------------------------------------------------------------------------------------------

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from harness import __version__, bases, calibrate, contract, progress, record
 from harness.activation import activations
+from harness.cache import default_folder
 from harness.capabilities import Capabilities
 from harness.cli import Command, say
 from harness.environment import environment
 from harness.errors import UsageError
 from harness.findings import Findings, Subject, find
 from harness.gate import Rule
-from harness.images import Image, ImageStore, default_folder
+from harness.images import Image, ImageStore
 from harness.measure import Plan
 from harness.record import Results, Role, Verdict
 from harness.runtime import lacking

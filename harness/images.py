@@ -27,9 +27,6 @@ from harness.session import account as accounts
 from harness.session import opening
 from harness.session.session import Session
 
-#: Environment variable that names another folder for the images.
-FOLDER_VARIABLE = "HARNESS_CACHE"
-
 #: What the name of a client's image ends in behind the contract's; no contract's name has a dot.
 CLIENT = ".client"
 
@@ -52,14 +49,6 @@ class Image:
     #: Hash of what it was built from.
     source: str
     build_s: float
-
-
-def default_folder() -> Path:
-    """Return where images are kept between runs: `$HARNESS_CACHE`, else below `$XDG_CACHE_HOME` or `~/.cache`."""
-    if chosen := os.environ.get(FOLDER_VARIABLE):
-        return Path(chosen).absolute()
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "socket-activation-harness"
 
 
 class ImageStore:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from harness.cache import default_folder
 from harness.deadline import Deadline, wait_until
 from harness.errors import HarnessError
 from harness.guest import life
-from harness.images import default_folder
 from harness.session import cgroups
 from harness.session.opening import cgroup_root
 

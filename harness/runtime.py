@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable
 from functools import cached_property
 
-from harness import bases, contract, images, leaks
+from harness import bases, contract, leaks
 from harness.activation import Activation, activations
 from harness.bases import Base
+from harness.cache import default_folder
 from harness.capabilities import Capabilities
 from harness.contract import ClientImage, Contract
 from harness.errors import HarnessError, UsageError
@@ -33,7 +34,7 @@ class Runtime:
         #: Tells a person what takes so long.
         self.progress = progress
         self.capabilities = Capabilities(Machine(patience=max(1.0, options.timeout_scale)))
-        self.store = store or ImageStore(images.default_folder(), progress)
+        self.store = store or ImageStore(default_folder(), progress)
         #: The contracts and activations whose layers have been tried after a failure.
         self.bisected: set[tuple[str, str]] = set()
         self._given_base = base

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.cache import FOLDER_VARIABLE
 from harness.contract import load
-from harness.images import FOLDER_VARIABLE, Image
+from harness.images import Image
 from harness.runtime import Runtime
 from tests.runs import REPOSITORY, environment
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness.bases import Base
+from harness.cache import default_folder
 from harness.contract import Contract, load
 from harness.errors import Blame, ImageError
-from harness.images import Image, ImageStore, containerfile, default_folder, free_bytes, source_hash
+from harness.images import Image, ImageStore, containerfile, free_bytes, source_hash
 from harness.session import opening
 from tests.contracts import GOOD, written
 

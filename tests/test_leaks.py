@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from harness import leaks
+from harness.cache import FOLDER_VARIABLE
 from harness.deadline import Deadline, wait_until
-from harness.images import FOLDER_VARIABLE, ImageStore
+from harness.images import ImageStore
 from harness.leaks import Kind, Remnant
 from harness.runtime import Runtime
 from harness.session import cgroups, opening

@@ -15,6 +15,7 @@ import pytest
 
 from harness import bases, images
 from harness.bases import Base
+from harness.cache import default_folder
 from harness.errors import ImageError
 from harness.guest.engine import FOLDER_VARIABLE
 from harness.images import Image, ImageStore
@@ -36,7 +37,7 @@ class ReadOnlyStore(ImageStore):
     """The machine's store as a guest sees it: nothing is built, fetched or written."""
 
     def __init__(self, unbuilt: Mapping[str, str]) -> None:
-        super().__init__(images.default_folder())
+        super().__init__(default_folder())
         #: Name of a contract -> why its image could not be built outside.
         self._unbuilt = unbuilt
 

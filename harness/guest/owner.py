@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import images
+from harness import cache
 from harness.command import SYSTEM_PATH
 from harness.errors import GuestError, HarnessError
 from harness.guest import inside
@@ -156,5 +156,5 @@ def environment(folder: Path) -> Mapping[str, str]:
         # The guest's own memory: the machine's /tmp is read-only there.
         "TMPDIR": "/run/tmp",
         FOLDER_VARIABLE: os.fspath(folder),
-        images.FOLDER_VARIABLE: os.fspath(images.default_folder()),
+        cache.FOLDER_VARIABLE: os.fspath(cache.default_folder()),
     }

@@ -23,6 +23,7 @@ from harness.session import spec as specs
 from harness.session.bus import Manager
 from harness.session.session import Lease, Session
 from harness.session.spec import Bind, Paths, Spec
+from harness.userland import HOST, Userland
 
 #: Where a session sees the shared store of images.
 STORE = "/run/harness/store"
@@ -37,18 +38,21 @@ _CLOSE_LIMIT_S = 30.0
 
 
 @contextlib.contextmanager
-def testing(store: Path, *binds: Bind) -> Iterator[Session]:
-    """Open a session in which images of `store` are activated; its network, as root, has nothing but `lo`."""
-    with _open(_spec(store, *binds, writing=False)) as session:
+def testing(store: Path, *binds: Bind, userland: Userland = HOST) -> Iterator[Session]:
+    """Open a session in which images of `store` are activated; its network, as root, has nothing but `lo`.
+
+    Raises CapabilityMissing for another userland than the machine's own where sessions are not isolated.
+    """
+    with _open(_spec(store, *binds, userland=userland, writing=False)) as session:
         # Without podman's pause process the first service of a session can lose its READY=1 (podman 4.3 to 5.4).
         session.run(["podman", "unshare", "true"])
         yield session
 
 
 @contextlib.contextmanager
-def fresh(store: Path) -> Iterator[Session]:
+def fresh(store: Path, userland: Userland = HOST) -> Iterator[Session]:
     """Open a session as `testing` does, but as a first login finds it: podman has never run there."""
-    with _open(_spec(store, writing=False)) as session:
+    with _open(_spec(store, userland=userland, writing=False)) as session:
         yield session
 
 
@@ -65,9 +69,15 @@ def is_isolated() -> bool:
     return os.geteuid() == 0
 
 
-def _spec(store: Path, *context: Bind, writing: bool) -> Spec:
+def _spec(store: Path, *context: Bind, writing: bool, userland: Userland = HOST) -> Spec:
     """Describe the session that this process can have."""
     if not is_isolated():
+        if not userland.is_host:
+            raise CapabilityMissing(
+                "userlands",
+                f"a session with '{userland.name}' for its root takes the mounts of an isolated session",
+                "run as root, or add --harness-guest=always, which boots the userland as a machine",
+            )
         return _delegated(store, writing=writing)
     account = accounts.throwaway()
     paths = Paths(account.home, account.runtime_dir, "/run/harness")
@@ -81,11 +91,12 @@ def _spec(store: Path, *context: Bind, writing: bool) -> Spec:
         paths,
         specs.environment(account, paths) | (network_environment() if writing else {}),
         specs.config_files(paths, storage),
-        accounts.etc_files(account),
+        accounts.etc_files(account, userland.file("/etc")),
         binds,
         own_network=not writing,
         cgroup_parent="" if booted() else os.fspath(cgroup_root()),
-        manager=_manager_command(),
+        manager=_manager_command(userland),
+        root="" if userland.is_host else os.fspath(userland.root),
     )
 
 
@@ -101,13 +112,13 @@ def _delegated(store: Path, *, writing: bool) -> Spec:
         specs.environment(own, paths) | (network_environment() if writing else {}),
         specs.config_files(paths, storage),
         own_network=False,
-        manager=_manager_command(),
+        manager=_manager_command(HOST),
     )
 
 
-def _manager_command() -> tuple[str, ...]:
+def _manager_command(userland: Userland) -> tuple[str, ...]:
     for path in specs.MANAGER_PATHS:
-        if path.exists():
+        if userland.file(os.fspath(path)).exists():
             # basic.target has the sockets of a login, D-Bus among them, and none of the services that the machine's
             # packages want in every login (default.target).
             return (os.fspath(path), "--user", "--unit=basic.target", "--log-target=journal")

@@ -91,6 +91,8 @@ class Spec:
     #: The cgroup below which the session makes its own; empty for the supervisor's.
     cgroup_parent: str = ""
     manager: Sequence[str] = ()
+    #: Folder of the userland that is the session's root; empty for the machine's own.
+    root: str = ""
 
 
 def environment(account: Account, paths: Paths) -> dict[str, str]:

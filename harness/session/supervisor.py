@@ -160,7 +160,9 @@ def isolate(spec: Spec) -> None:
     """As process 1 of new namespaces, make the session's own view of the machine."""
     uid, gid, paths = spec["uid"], spec["gid"], spec["paths"]
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
-    sources = [os.open(bind["source"], os.O_PATH) for bind in spec["binds"]]
+    sources = [syscalls.clone_mount(bind["source"]) for bind in spec["binds"]]
+    if spec["root"]:
+        enter(spec["root"])
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV)
     syscalls.detach("/sys/fs/cgroup")  # a hybrid machine has version 1 there
     syscalls.mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
@@ -178,12 +180,26 @@ def isolate(spec: Spec) -> None:
         syscalls.bind(os.fspath(file), f"/etc/{name}", read_only=True)
     for source, bind in zip(sources, spec["binds"], strict=True):
         make_owned_folder(bind["target"], uid, gid)
-        syscalls.bind(f"/proc/self/fd/{source}", bind["target"], read_only=bind["read_only"])
-        os.close(source)
+        syscalls.attach(source, bind["target"], read_only=bind["read_only"])
     # Podman asks for a shared root; nothing travels back to the machine, whose slave this has become.
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SHARED)
     if spec["own_network"]:
         syscalls.bring_up_loopback()
+
+
+def enter(root: str) -> None:
+    """Make an unpacked distribution the root of the caller's mount namespace; what is written there is thrown away."""
+    lower = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+    for name in ("upper", "work", "root"):
+        os.mkdir(f"/run/{name}", 0o755)
+    # By its number, since a path could have the characters that separate options.
+    layers = f"lowerdir=/proc/self/fd/{lower},upperdir=/run/upper,workdir=/run/work"
+    syscalls.mount("overlay", "/run/root", "overlay", 0, layers)
+    for folder in ("dev", "sys"):
+        syscalls.mount(f"/{folder}", f"/run/root/{folder}", flags=syscalls.MS_BIND | syscalls.MS_REC)
+    syscalls.pivot_root("/run/root")
+    os.close(lower)
 
 
 def make_owned_folder(path: str, uid: int, gid: int) -> None:

@@ -34,8 +34,12 @@ _MNT_DETACH = 0x2
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 0x1
-#: The same number on every architecture but Alpha.
-_MOUNT_SETATTR = 442
+#: The same numbers on every architecture but Alpha.
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+#: By machine, since C libraries have no function for it.
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIOCGIFFLAGS = 0x8913
@@ -79,6 +83,22 @@ def bind(source: str, target: str, *, read_only: bool) -> None:
         mount("", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
+def clone_mount(path: str) -> int:
+    """Return a descriptor of a bind mount of `path` that is nowhere yet, see open_tree(2)."""
+    descriptor = int(_libc.syscall(_OPEN_TREE, _AT_FDCWD, path.encode(), _OPEN_TREE_CLONE | os.O_CLOEXEC))
+    _check(min(descriptor, 0), f"open_tree of {path}")
+    return descriptor
+
+
+def attach(mount_fd: int, target: str, *, read_only: bool) -> None:
+    """Put the mount that `mount_fd` stands for on `target`, which must exist, and close it; see move_mount(2)."""
+    result = _libc.syscall(_MOVE_MOUNT, mount_fd, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
+    _check(result, f"move_mount to {target}")
+    os.close(mount_fd)
+    if read_only:
+        mount("", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
 def make_read_only(target: str, *, but: str) -> None:
     """Make all mounts at and below `target` read-only in this namespace, except the one at `but`; mount_setattr(2)."""
     for path, flags, (added, taken) in (
@@ -88,6 +108,14 @@ def make_read_only(target: str, *, but: str) -> None:
         attributes = struct.pack("QQQQ", added, taken, 0, 0)
         result = _libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, path.encode(), flags, attributes, len(attributes))
         _check(result, f"mount_setattr of {path}")
+
+
+def pivot_root(folder: str) -> None:
+    """Make the mount at `folder` the root of this mount namespace, and take the old one away, see pivot_root(2)."""
+    os.chdir(folder)
+    _check(_libc.syscall(_PIVOT_ROOT[os.uname().machine], b".", b"."), f"pivot_root to {folder}")
+    detach(".")
+    os.chdir("/")
 
 
 def die_with_parent() -> None:
