@@ -1,4 +1,4 @@
-"""What this machine can do: one table, probed lazily; it backs `doctor`, pytest's header and `requires(...)` marks."""
+"""What this machine can do, and a userland on it: one table, probed lazily, for `doctor`, the header and `requires`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harness.errors import CapabilityMissing, UsageError
 from harness.guest.uml import Uml
 from harness.guest.virtme import Virtme
 from harness.machine import Found, Machine, Probe
+from harness.userland import HOST, Userland
 
 #: Probes that run at the same time; nearly all of their time is a child's start.
 _PROBES_AT_ONCE = 4
@@ -49,13 +50,21 @@ class Row:
     probe: Probe
     #: Whether a guest kernel has it, wherever the machine's own lacks it.
     guest: bool = False
+    #: Whether it is of the userland that sessions use, and not of the machine's kernel or of this process.
+    userland: bool = False
 
 
 #: Every capability, in the order in which `doctor` shows them.
 TABLE: tuple[Row, ...] = (
     Row("python", "the harness itself", "install Python 3.11 or newer", probes.python),
-    Row("systemd", "sessions: their own 'systemd --user'", _SETUP, probes.systemd),
-    Row("systemd_socket_activate", "the activation 'launcher'", _SETUP, probes.program("systemd-socket-activate")),
+    Row("systemd", "sessions: their own 'systemd --user'", _SETUP, probes.systemd, userland=True),
+    Row(
+        "systemd_socket_activate",
+        "the activation 'launcher'",
+        _SETUP,
+        probes.program("systemd-socket-activate"),
+        userland=True,
+    ),
     Row(
         "cgroup_v2",
         "sessions: a cgroup of their own, and their end",
@@ -69,8 +78,8 @@ TABLE: tuple[Row, ...] = (
         "run on a machine, or in a container that may mount and unshare (podman run --privileged)",
         probes.namespaces,
     ),
-    Row("dbus", "sessions: the message bus that Podman asks for cgroups", _SETUP, probes.dbus),
-    Row("podman", "containers", _SETUP, probes.program("podman")),
+    Row("dbus", "sessions: the message bus that Podman asks for cgroups", _SETUP, probes.dbus, userland=True),
+    Row("podman", "containers", _SETUP, probes.program("podman"), userland=True),
     Row(
         "rootless_podman",
         "containers of an unprivileged account",
@@ -84,17 +93,18 @@ TABLE: tuple[Row, ...] = (
         "boot a kernel from 6.6, with the overlay file system",
         kernel_probes.storage_overlay,
     ),
-    Row("crun", "containers: the runtime", _SETUP, probes.program("crun")),
-    Row("runc", "containers: the other runtime", _SETUP, probes.program("runc")),
-    Row("conmon", "containers", _SETUP, probes.program("conmon", "/usr/libexec/podman/conmon")),
+    Row("crun", "containers: the runtime", _SETUP, probes.program("crun"), userland=True),
+    Row("runc", "containers: the other runtime", _SETUP, probes.program("runc"), userland=True),
+    Row("conmon", "containers", _SETUP, probes.program("conmon", "/usr/libexec/podman/conmon"), userland=True),
     Row(
         "catatonit",
         "containers with an init (--init)",
         _SETUP,
         probes.program("catatonit", "/usr/libexec/podman/catatonit"),
+        userland=True,
     ),
-    Row("socat", "the probe 'socat'", _SETUP, probes.program("socat", flag="-V")),
-    Row("curl", "the probe 'curl'", _SETUP, probes.program("curl")),
+    Row("socat", "the probe 'socat'", _SETUP, probes.program("socat", flag="-V"), userland=True),
+    Row("curl", "the probe 'curl'", _SETUP, probes.program("curl"), userland=True),
     Row(
         "mmdebstrap",
         "a Debian base image where no registry answers",
@@ -109,10 +119,29 @@ TABLE: tuple[Row, ...] = (
         probes.vsock_loopback,
         guest=True,
     ),
-    Row("slirp4netns", "containers with a network", _package("slirp4netns"), probes.program("slirp4netns")),
-    Row("pasta", "containers with a network, Podman 5's own way", _package("passt"), probes.program("pasta")),
-    Row("quadlet", "the activation 'quadlet'", "install Podman 4.4 or newer", probes.quadlet),
-    Row("docker_compose", "the API service, asked by docker-compose", _SETUP, probes.docker_compose),
+    Row(
+        "slirp4netns",
+        "containers with a network",
+        _package("slirp4netns"),
+        probes.program("slirp4netns"),
+        userland=True,
+    ),
+    Row(
+        "pasta",
+        "containers with a network, Podman 5's own way",
+        _package("passt"),
+        probes.program("pasta"),
+        userland=True,
+    ),
+    Row(
+        "podman_generate",
+        "the activation 'generate'",
+        "use a Podman that still has podman-generate-systemd(1), or the activation 'quadlet'",
+        probes.podman_generate,
+        userland=True,
+    ),
+    Row("quadlet", "the activation 'quadlet'", "install Podman 4.4 or newer", probes.quadlet, userland=True),
+    Row("docker_compose", "the API service, asked by docker-compose", _SETUP, probes.docker_compose, userland=True),
     Row("docker_sdk", "the API service, asked by the Docker SDK", "pip install 'docker>=7.1'", probes.docker_sdk),
     Row(
         "uml",
@@ -162,10 +191,12 @@ ASKED_FOR = ("ipv6_loopback", "vsock_loopback")
 
 
 class Capabilities:
-    """The capabilities of one machine; each is probed when it is first asked for, then remembered."""
+    """The capabilities of one machine with one userland; each is probed when it is first asked for, then remembered."""
 
-    def __init__(self, machine: Machine | None = None) -> None:
+    def __init__(self, machine: Machine | None = None, userland: Userland = HOST) -> None:
         self._machine = machine or Machine()
+        self._userland = userland
+        self._within = self._machine.within(userland)
         self._rows = {row.name: row for row in TABLE}
         self._known: dict[str, Capability] = {}
 
@@ -210,9 +241,10 @@ class Capabilities:
         runtime = next((name for name in ("crun", "runc") if self.has(name)), "")
         versions = [f"kernel {self._machine.kernel()}", "python", "systemd", "podman", runtime or "no runtime"]
         line = ", ".join(self._versioned(text) for text in versions)
-        rows = [f"harness: {line}"]
+        place = "" if self._userland == HOST else f" {self._userland.name}"
+        rows = [f"harness{place}: {line}"]
         if lacking:
-            rows.append(f"harness: missing here: {', '.join(lacking)} (see 'python3 -m harness doctor')")
+            rows.append(f"harness{place}: missing here: {', '.join(lacking)} (see 'python3 -m harness doctor')")
         return rows
 
     def _versioned(self, text: str) -> str:
@@ -230,7 +262,10 @@ class Capabilities:
 
     def _probe(self, row: Row) -> Capability:
         try:
-            found = row.probe(self._machine)
+            found = row.probe(self._within if row.userland else self._machine)
         except OSError as error:  # a folder that may not be read, say: no reason to end the whole run
             found = Found(False, "", f"could not be found out: {error}")
-        return Capability(row.name, found.present, found.version, found.detail, row.enables, found.remedy or row.remedy)
+        remedy = found.remedy or row.remedy
+        if row.userland and not self._userland.is_host:
+            remedy = f"unpack a userland '{self._userland.name}' that has it, see 'python3 -m harness userland'"
+        return Capability(row.name, found.present, found.version, found.detail, row.enables, remedy)

@@ -126,6 +126,16 @@ def dbus(machine: Machine) -> Found:
     return bus
 
 
+def podman_generate(machine: Machine) -> Found:
+    """Find the deprecated podman-generate-systemd(1), which a later Podman may lack."""
+    podman = program("podman")(machine)
+    path = machine.program("podman")
+    if not podman.present or path is None:
+        return podman
+    _output, problem = attempt(machine, [path, "generate", "systemd", "--help"])
+    return missing(f"podman {podman.version} has no 'generate systemd': {problem}") if problem else podman
+
+
 def quadlet(machine: Machine) -> Found:
     """Find Podman's generator of user units, see podman-systemd.unit(5)."""
     folders = ("/etc/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", "/lib/systemd")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,14 @@ import pytest
 from harness import record, recorder
 from harness.activation import Activation
 from harness.capabilities import GUEST
-from harness.command import SYSTEM_PATH
 from harness.contract import Contract, ExecProbe
 from harness.errors import Blame, CapabilityMissing
 from harness.runtime import Runtime
 from harness.transports import ROWS, Transport
+from harness.userland import HOST
 
-#: Where this process's `Runtime` is.
+#: Where this process's `Runtime` of each userland is, by its name; and that of the first, for what all share.
+RUNTIMES = pytest.StashKey[dict[str, Runtime]]()
 RUNTIME = pytest.StashKey[Runtime]()
 
 #: The activation that measurements use, unless --harness-activation leaves it out.
@@ -41,19 +41,23 @@ _MARKS = (
 class Case:
     """What a data-driven test is about; the parameter `case` of a test is one of each combination."""
 
+    userland: str
     contract: Contract
     activation: str
     transport: Transport
 
     @property
     def id(self) -> str:
-        """A stable name for `-k` and `--lf`."""
-        return f"{self.contract.name}-{self.activation}-{self.transport}"
+        """A stable name for `-k` and `--lf`; the machine's own userland has no part in it."""
+        parts = (self.contract.name, self.activation, self.transport)
+        return "-".join(parts if self.userland == HOST.name else (self.userland, *parts))
 
     @property
     def record(self) -> record.Case:
         """What the results call it."""
-        return record.Case(contract=self.contract.name, activation=self.activation, transport=self.transport)
+        return record.Case(
+            userland=self.userland, contract=self.contract.name, activation=self.activation, transport=self.transport
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,14 +70,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test with the argument `case` every contract x activation x transport that was asked for."""
-    if "case" not in metafunc.fixturenames:
-        return
+    """Give a test every userland that was asked for and, with the argument `case`, every case in them."""
+    runtimes = metafunc.config.stash[RUNTIMES]
+    if "case" in metafunc.fixturenames:
+        _generate_cases(metafunc, runtimes)
+    elif "userland" in metafunc.fixturenames:
+        ids = [pytest.HIDDEN_PARAM if name == HOST.name else name for name in runtimes]
+        metafunc.parametrize("userland", list(runtimes), ids=ids)
+
+
+def _generate_cases(metafunc: pytest.Metafunc, runtimes: Mapping[str, Runtime]) -> None:
+    """Give a test every userland x contract x activation x transport that was asked for."""
     runtime = metafunc.config.stash[RUNTIME]
     cases = [
-        Case(contract, activation, transport)
+        Case(name, contract, activation, transport)
+        for name, there in runtimes.items()
         for contract in runtime.contracts.values()
-        for activation in runtime.activations
+        for activation in there.activations
         for transport in contract.transports
         if transport in runtime.options.transports
     ]
@@ -83,12 +96,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             f"{', '.join(runtime.options.transports)}."
         )
     if metafunc.definition.get_closest_marker("measures"):
-        cases = _measured(runtime, cases)
+        cases = [case for name, there in runtimes.items() for case in _measured(there, cases) if case.userland == name]
     if metafunc.definition.get_closest_marker("first_transport"):
-        cases = list({(case.contract.name, case.activation): case for case in reversed(cases)}.values())[::-1]
+        cases = list({(case.userland, case.contract.name, case.activation): case for case in reversed(cases)}.values())[
+            ::-1
+        ]
+    both = "userland" in metafunc.fixturenames
     metafunc.parametrize(
-        "case",
-        [pytest.param(case, id=case.id, marks=_marks(case, runtime.activations[case.activation])) for case in cases],
+        ("userland", "case") if both else "case",
+        [
+            pytest.param(
+                *((case.userland, case) if both else (case,)),
+                id=case.id,
+                marks=_marks(case, runtimes[case.userland].activations[case.activation]),
+            )
+            for case in cases
+        ],
     )
 
 
@@ -109,7 +132,7 @@ def _measured(runtime: Runtime, cases: Sequence[Case]) -> list[Case]:
 
 def _marks(case: Case, activation: Activation) -> list[pytest.MarkDecorator]:
     """Return what the case needs of the machine, and why it can't be, whatever the machine."""
-    marks = []
+    marks = [pytest.mark.requires(*activation.needs)] if activation.needs else []
     if capability := ROWS[case.transport].capability:
         marks.append(pytest.mark.requires(capability))
     promised = case.contract.probe(case.transport)
@@ -179,9 +202,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 # -- what the machine must have ---------------------------------------------------------------------------------------
 
 
+def runtime_of(item: pytest.Item) -> Runtime:
+    """Return the runtime of a test's userland, that of the first for a test which has none."""
+    callspec = getattr(item, "callspec", None)
+    name = callspec.params.get("userland") if callspec else None
+    return item.config.stash[RUNTIMES][name] if name else item.config.stash[RUNTIME]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip or fail a test whose `requires` marks name what the machine lacks."""
-    runtime = item.config.stash[RUNTIME]
+    runtime = runtime_of(item)
     for mark in item.iter_markers("requires"):
         if mark.kwargs or not mark.args:
             pytest.fail("the mark 'requires' takes names of capabilities", pytrace=False)
@@ -190,7 +220,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 _do_without(item, runtime, name)
     for mark in item.iter_markers("program"):
         for name in mark.args:
-            if shutil.which(name, path=SYSTEM_PATH) is None:
+            if not runtime.has_program(name):
                 _do_without_program(item, runtime, name)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 import pytest
 
 from harness import bisect_failure, bundle, recorder
-from harness.cases import RUNTIME
+from harness.cases import runtime_of
 from harness.errors import HarnessError
 from harness.options import Keep
 from harness.runtime import Runtime
@@ -27,7 +27,7 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, HarnessError) and report.failed:
         report.longrepr = f"{_place(item, call)}\n{error}"
-    runtime = item.config.stash[RUNTIME]
+    runtime = runtime_of(item)
     bundled = _leave_bundle(runtime, item, report, error) if report.failed else ""
     recorder.annotate(report, item, error, bundled)
     if report.when == "call" or report.failed:

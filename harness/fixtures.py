@@ -9,7 +9,7 @@ from testinfra.host import Host
 
 from harness import measure
 from harness.capabilities import Capabilities
-from harness.cases import RUNTIME, Case
+from harness.cases import RUNTIMES, Case
 from harness.findings import Findings, Subject, find
 from harness.gate import Rule
 from harness.hosts import SessionBackend
@@ -22,19 +22,25 @@ from harness.service import Service, open_service
 from harness.session.session import Session
 
 
-@pytest.fixture(scope="session")
-def harness_runtime(request: pytest.FixtureRequest) -> Runtime:
-    """Everything that this process makes once."""
-    return request.config.stash[RUNTIME]
+@pytest.fixture
+def userland() -> str:
+    """Name of the userland that the test runs in; a test which uses anything of the harness's runs once in each."""
+    raise pytest.UsageError("The plugin 'harness.plugin' has not parametrised this test.")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
+def harness_runtime(request: pytest.FixtureRequest, userland: str) -> Runtime:
+    """Everything that this process makes once for a userland."""
+    return request.config.stash[RUNTIMES][userland]
+
+
+@pytest.fixture
 def capabilities(harness_runtime: Runtime) -> Capabilities:
-    """What this machine can do."""
+    """What this machine can do with the userland."""
     return harness_runtime.capabilities
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def image_of(harness_runtime: Runtime) -> Callable[[str], Image]:
     """Return the image of a contract by its name, built at its first use."""
     return harness_runtime.image
@@ -42,7 +48,7 @@ def image_of(harness_runtime: Runtime) -> Callable[[str], Image]:
 
 @pytest.fixture
 def user_session(harness_runtime: Runtime) -> Session:
-    """The throwaway user session of this process; tests share it and leave it as they found it."""
+    """The throwaway user session of this process in the userland; tests share it and leave it as they found it."""
     return harness_runtime.session()
 
 

@@ -1,18 +1,26 @@
-"""The machine that capability probes look at, and what they find."""
+"""The machine, or a userland on it, that capability probes look at, and what they find."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from harness import command
 from harness.command import SYSTEM_PATH, Completed
 from harness.session import account
 from harness.session.account import Account
+from harness.userland import Userland
+
+#: Runs a program in a folder's root; podman and crun read /proc. The mount is seen by this program alone.
+_ENTER = (
+    *("unshare", "--mount", "--propagation=private", "--", "/bin/sh", "-c"),
+    'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"',
+)
 
 
 def caller() -> Account:
@@ -60,6 +68,19 @@ class Machine:
     def first(self, *paths: str) -> Path | None:
         """Return the first of the machine's files that exists."""
         return next((file for file in map(self.file, paths) if file.exists()), None)
+
+    def within(self, userland: Userland) -> Machine:
+        """Return the same machine with the programs of a userland, run in its root, which takes root."""
+        if userland.is_host:
+            return self
+
+        def enter(argv: Sequence[str], **options: Any) -> Completed:
+            program = Path(argv[0])
+            if program.is_relative_to(userland.root):
+                program = Path("/", program.relative_to(userland.root))
+            return self.run([*_ENTER, os.fspath(userland.root), os.fspath(program), *argv[1:]], **options)
+
+        return replace(self, root=userland.root, run=enter)
 
     def kernel(self) -> str:
         """Return the kernel's release."""

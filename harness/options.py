@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ from harness.activation import activations
 from harness.bases import Base
 from harness.guest.engine import EngineName, Mode
 from harness.transports import Transport
+from harness.userland import HOST
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -48,7 +50,10 @@ class Options:
     results: Path
     results_asked: bool
     transports: tuple[Transport, ...]
+    #: Empty: all that a userland is capable of.
     activations: tuple[str, ...]
+    #: Names of the userlands that the suites run in, one after the other.
+    userlands: tuple[str, ...]
     #: None: chosen by whether a registry answers.
     base: Base | None
     #: A missing capability fails instead of skipping.
@@ -71,6 +76,7 @@ class Options:
             *(f"--harness-image={name}={image}" for name, image in self.images.items()),
             f"--harness-transports={','.join(self.transports)}",
             f"--harness-activation={','.join(self.activations)}",
+            *(f"--harness-userland={name}" for name in self.userlands),
             f"--harness-base={base}",
             "--harness-strict" if strict else "--no-harness-strict",
             f"--harness-artifacts-dir={artifacts}",
@@ -121,7 +127,8 @@ def settings() -> dict[str, Setting]:
         Setting("gate-limit", "SECONDS", _within(0, 3600), "60",
                 "compare two images over one transport for no longer than this (default: 60)"),
         Setting("transports", "LIST", _transports, "", f"probe only these of {kinds} (default: all)"),
-        Setting("activation", "LIST", _activations, "", f"activate only by these of {ways} (default: all)"),
+        Setting("activation", "LIST", _activations, "",
+                f"activate only by these of {ways} (default: all that the userland is capable of)"),
         Setting("base", "BASE", _auto(Base), "auto",
                 "build images on auto, fedora or debian (default: auto, fedora where a registry answers)"),
         Setting("keep", "WHEN", _one_of(Keep), Keep.NEVER,
@@ -157,6 +164,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="fail where the image under the contract NAME wakes or answers more slowly than IMAGE; repeatable",
     )  # fmt: skip
     group.addoption(
+        "--harness-userland", action="append", default=[], metavar="NAME", type=_name,
+        help="run in this userland: host, or an unpacked distribution such as trixie; repeatable (default: ini "
+        "harness_userlands, or host)",
+    )  # fmt: skip
+    group.addoption(
         "--harness-measure", action="store_true", default=False,
         help="measure images without a baseline, too, for the report",
     )  # fmt: skip
@@ -177,6 +189,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="find out which layer loses the socket when a probe fails (default: yes)",
     )  # fmt: skip
     parser.addini("harness_contracts", "folders of contracts, relative to the ini file", type="paths", default=[])
+    parser.addini("harness_userlands", "names of userlands, as --harness-userland", type="args", default=[])
     parser.addini("harness_artifacts_dir", "as --harness-artifacts-dir", default="harness-artifacts")
     parser.addini("harness_strict", "as --harness-strict: true or false; empty for the default", default="")
     parser.addini("harness_bisect", "as --harness-bisect: true or false", type="bool", default=True)
@@ -201,6 +214,7 @@ def read(config: pytest.Config) -> Options:
         results_asked=given.harness_results is not None,
         transports=found["harness_transports"],
         activations=found["harness_activation"],
+        userlands=tuple(dict.fromkeys(given.harness_userland or config.getini("harness_userlands") or [HOST.name])),
         base=found["harness_base"],
         strict=_strict(str(config.getini("harness_strict"))) if given.harness_strict is None else given.harness_strict,
         keep=found["harness_keep"],
@@ -228,12 +242,19 @@ def _image(text: str) -> tuple[str, str]:
     return name, image
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of small letters, digits, '.', '_' and '-'")
+    return text
+
+
 def _transports(text: str) -> tuple[Transport, ...]:
     return tuple(Transport(name) for name in _listed(text, tuple(Transport)))
 
 
 def _activations(text: str) -> tuple[str, ...]:
-    return _listed(text, tuple(activations()))
+    """Return the names in a list; none where it is empty, since what is possible depends on the userland."""
+    return _listed(text, tuple(activations())) if text.strip() else ()
 
 
 def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import pytest
 from harness import cases, failures, options
 from harness.bases import Base
 from harness.capabilities import GUEST
-from harness.cases import RUNTIME, measures
+from harness.cases import RUNTIME, RUNTIMES, measures
 from harness.errors import HarnessError
 from harness.guest import inside
 from harness.guest.engine import Mode
@@ -46,6 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
     told = worker_input.get("harness_base")
     runtime = Runtime(options.read(config), _progress(config), Base(told) if told else None, inside.store())
     config.stash[RUNTIME] = runtime
+    config.stash[RUNTIMES] = {
+        name: runtime if name == runtime.name else runtime.beside(name) for name in runtime.options.userlands
+    }
     for part in (cases, failures):
         config.pluginmanager.register(part, part.__name__)
     _configure_guest(config, runtime, worker_input)
@@ -83,16 +86,18 @@ def _configure_guest(config: pytest.Config, runtime: Runtime, worker_input: dict
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Read the contracts, so that every mistake in them is shown before anything else is done."""
+    """Read the contracts, so that every mistake in them is shown before anything else is done; unpack userlands."""
     try:
         _ = session.config.stash[RUNTIME].contracts
+        for runtime in session.config.stash[RUNTIMES].values():
+            _ = runtime.userland
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the session of this process."""
-    if runtime := config.stash.get(RUNTIME, None):
+    """End the sessions of this process."""
+    for runtime in config.stash.get(RUNTIMES, {}).values():
         runtime.close()
 
 
@@ -115,7 +120,11 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what the machine can do, and what is tested."""
     runtime = config.stash[RUNTIME]
-    lines = runtime.capabilities.header(stood_in=GUEST if _GUEST_TESTS in config.stash else ())
+    stood_in = GUEST if _GUEST_TESTS in config.stash else ()
+    lines = []
+    for there in config.stash[RUNTIMES].values():
+        lines += there.capabilities.header(stood_in=stood_in)
+        lines += [f"harness: left out, {name}: {why.detail}" for name, why in there.left_out.items()]
     names = ", ".join(runtime.contracts) or "none"
     strict = "strict" if runtime.options.strict else "lenient"
     if _GUEST_TESTS in config.stash:

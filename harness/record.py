@@ -78,6 +78,8 @@ class Environment(Record):
     cpus: Annotated[int, Field(ge=1)]
     #: Program -> version, of all that a reply passes through.
     versions: dict[str, Text]
+    #: Name of a userland -> its programs and their versions, of those that the run was for.
+    userlands: dict[str, dict[str, Text]] = Field(default_factory=dict)
     #: What images were built on.
     base: Text
     #: The guest kernel that stood in for a missing capability; empty where none did.
@@ -89,6 +91,8 @@ class Environment(Record):
 class Case(Record):
     """What a test or a measurement was about."""
 
+    #: Whose systemd and podman; see `harness.userland`.
+    userland: Text = "host"
     contract: Text
     activation: Text
     transport: Text

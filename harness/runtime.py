@@ -1,4 +1,4 @@
-"""What one pytest process has: options, contracts, capabilities, images, and at most one live session."""
+"""What one pytest process has: options, contracts, images and, of each userland, capabilities and a live session."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness import bases, contract, leaks
 from harness.activation import Activation, activations
 from harness.bases import Base
 from harness.cache import default_folder
-from harness.capabilities import Capabilities
+from harness.capabilities import Capabilities, Capability
 from harness.contract import ClientImage, Contract
 from harness.errors import HarnessError, UsageError
-from harness.guest import plan
+from harness.guest import inside, plan
 from harness.guest.plan import Plan
 from harness.images import Image, ImageStore
 from harness.machine import Machine
@@ -22,18 +22,27 @@ from harness.progress import Progress
 from harness.session import opening
 from harness.session.session import Session
 from harness.transports import ROWS, Transport
+from harness.userland import Userland
+from harness.userland.store import UserlandStore
 
 
 class Runtime:
-    """Everything that is made once per process, each thing at its first use."""
+    """Everything that is made once per process and userland, each thing at its first use."""
 
     def __init__(
-        self, options: Options, progress: Progress, base: Base | None = None, store: ImageStore | None = None
+        self,
+        options: Options,
+        progress: Progress,
+        base: Base | None = None,
+        store: ImageStore | None = None,
+        name: str = "",
     ) -> None:
         self.options = options
+        #: Name of the userland, by default the first of those that were asked for.
+        self.name = name or options.userlands[0]
         #: Tells a person what takes so long.
         self.progress = progress
-        self.capabilities = Capabilities(Machine(patience=max(1.0, options.timeout_scale)))
+        self.machine = Machine(patience=max(1.0, options.timeout_scale))
         self.store = store or ImageStore(default_folder(), progress)
         #: The contracts and activations whose layers have been tried after a failure.
         self.bisected: set[tuple[str, str]] = set()
@@ -41,6 +50,27 @@ class Runtime:
         self._images: dict[str, Image | HarnessError] = {}
         self._stack = contextlib.ExitStack()
         self._session: Session | None = None
+
+    def beside(self, name: str) -> Runtime:
+        """Return the same for another userland; what does not depend on it is shared."""
+        other = Runtime(self.options, self.progress, self._given_base, self.store, name)
+        other._images = self._images
+        return other
+
+    @cached_property
+    def userland(self) -> Userland:
+        """The userland that sessions have, unpacked at its first use; raises UsageError for one that is not known."""
+        own = inside.userland()
+        return own if self.name == own.name else UserlandStore(default_folder(), self.progress).get(self.name)
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the machine can do with the userland."""
+        return Capabilities(self.machine, self.userland)
+
+    def has_program(self, name: str) -> bool:
+        """Whether a session finds a program."""
+        return self.machine.within(self.userland).program(name) is not None
 
     @cached_property
     def contracts(self) -> dict[str, Contract]:
@@ -56,8 +86,20 @@ class Runtime:
 
     @cached_property
     def activations(self) -> dict[str, Activation]:
-        """Name -> activation, those that were asked for."""
-        return {name: item for name, item in activations().items() if name in self.options.activations}
+        """Name -> activation, those that were asked for, else all that the userland is capable of."""
+        known, asked = activations(), self.options.activations
+        return {name: item for name, item in known.items() if (name in asked if asked else not self._lacks(item))}
+
+    @property
+    def left_out(self) -> dict[str, Capability]:
+        """Name -> what is lacking for it, of the activations that nobody asked for and the userland can't do."""
+        if self.options.activations:
+            return {}
+        return {name: self._lacks(item)[0] for name, item in activations().items() if self._lacks(item)}
+
+    def _lacks(self, activation: Activation) -> list[Capability]:
+        found = (self.capabilities.get(need) for need in activation.needs)
+        return [capability for capability in found if not capability.present]
 
     @cached_property
     def base(self) -> Base:
@@ -99,7 +141,10 @@ class Runtime:
     def quiet_session(self) -> contextlib.AbstractContextManager[Session]:
         """Open a session of its own for a measurement."""
         self._require_all()
-        return opening.testing(self.store.graph)
+        return self._opened()
+
+    def _opened(self) -> contextlib.AbstractContextManager[Session]:
+        return opening.testing(self.store.graph, userland=self.userland)
 
     def _require_all(self) -> None:
         for group in self.capabilities.lacking():
@@ -125,7 +170,7 @@ class Runtime:
         if self._session is None:
             leaks.sweep()
             self._require_all()
-            self._session = self._stack.enter_context(opening.testing(self.store.graph))
+            self._session = self._stack.enter_context(self._opened())
         return self._session
 
     def keep_session(self) -> str:

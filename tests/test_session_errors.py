@@ -21,6 +21,7 @@ from harness.runtime import Runtime
 from harness.session import opening
 from harness.session.session import Session
 from harness.session.spec import Bind
+from harness.userland import HOST
 from tests.processes import DEFAULT_SIGNALS
 from tests.sessions import cgroups_of, isolated, opened, running
 
@@ -114,7 +115,7 @@ def test_what_the_manager_said_is_shown(store: ImageStore) -> None:
 @isolated
 def test_a_real_manager_that_refuses(store: ImageStore, supervisors: list[int]) -> None:
     """An option that systemd does not know: its own complaint is in the error."""
-    with pytest.raises(SessionError) as caught, opened(store, manager=[*opening._manager_command(), "--nonsense"]):
+    with pytest.raises(SessionError) as caught, opened(store, manager=[*opening._manager_command(HOST), "--nonsense"]):
         pytest.fail("the session was made")
 
     assert "unrecognized option '--nonsense'" in str(caught.value)

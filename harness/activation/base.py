@@ -166,6 +166,9 @@ class Activation(abc.ABC):
 
     name: str
 
+    #: Capabilities that it takes beyond what every session does; where one is lacking, a run leaves it out by itself.
+    needs: tuple[str, ...] = ()
+
     def refusal(self, contract: Contract) -> str:
         """Return why a contract can't be kept in this way, whatever the machine can do, or ""."""
         return ""

@@ -58,4 +58,4 @@ def refusal(contract: Contract) -> str:
     return "podman-generate-systemd(1) writes no Type=exec" if contract.image.ready is Ready.EXEC else ""
 
 
-ACTIVATION = UnitActivation("generate", service_text, preview, refusal)
+ACTIVATION = UnitActivation("generate", service_text, preview, refusal, needs=("podman_generate",))

@@ -152,6 +152,7 @@ class LauncherActivation(Activation):
     """`systemd-socket-activate`."""
 
     name = "launcher"
+    needs = ("systemd_socket_activate",)
 
     def refusal(self, contract: Contract) -> str:
         """Return that the launcher has no options for what systemd.socket(5) can set."""

@@ -128,8 +128,10 @@ class UnitActivation(Activation):
         service_text: ServiceText,
         preview: Callable[[Workload], Mapping[str, str]],
         refusal: Callable[[Contract], str] = lambda _contract: "",
+        needs: tuple[str, ...] = (),
     ) -> None:
         self.name = name
+        self.needs = needs
         self._service_text = service_text
         self._preview = preview
         self._refusal = refusal

@@ -40,6 +40,10 @@ LOCK_FILE = "lock"
 #: Where an engine that can't share the exchange folder at its own path mounts it; the guest's init then binds it there.
 EXCHANGE_MOUNT = "/run/harness-exchange"
 
+#: Environment variable that names the userland which the guest was booted with, to the run inside; unset for the
+#: machine's own.
+USERLAND_VARIABLE = "HARNESS_GUEST_USERLAND"
+
 #: Environment variable that names the exchange folder to the run inside.
 FOLDER_VARIABLE = "HARNESS_GUEST_FOLDER"
 

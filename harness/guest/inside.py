@@ -17,8 +17,9 @@ from harness import bases, images
 from harness.bases import Base
 from harness.cache import default_folder
 from harness.errors import ImageError
-from harness.guest.engine import FOLDER_VARIABLE
+from harness.guest.engine import FOLDER_VARIABLE, USERLAND_VARIABLE
 from harness.images import Image, ImageStore
+from harness.userland import HOST, Userland
 
 #: What the run outside writes: the tests, and why images could not be built.
 TESTS_FILE, UNBUILT_FILE = "tests.json", "unbuilt.json"
@@ -31,6 +32,12 @@ def folder() -> Path | None:
     """Return the exchange folder where this process runs in a guest that the harness has booted, else None."""
     name = os.environ.get(FOLDER_VARIABLE)
     return Path(name) if name else None
+
+
+def userland() -> Userland:
+    """Return what is the root of the machine that this process runs on: a guest may have booted another's."""
+    name = os.environ.get(USERLAND_VARIABLE)
+    return Userland(name) if name else HOST
 
 
 class ReadOnlyStore(ImageStore):

@@ -38,7 +38,7 @@ _CLOSE_LIMIT_S = 30.0
 
 
 @contextlib.contextmanager
-def testing(store: Path, *binds: Bind, userland: Userland = HOST) -> Iterator[Session]:
+def testing(store: Path, *binds: Bind, userland: Userland = HOST) -> Iterator[Session]:  # noqa: PT028 -- no test
     """Open a session in which images of `store` are activated; its network, as root, has nothing but `lo`.
 
     Raises CapabilityMissing for another userland than the machine's own where sessions are not isolated.
