@@ -41,22 +41,19 @@ _MARKS = (
 class Case:
     """What a data-driven test is about; the parameter `case` of a test is one of each combination."""
 
-    userland: str
     contract: Contract
     activation: str
     transport: Transport
 
     @property
     def id(self) -> str:
-        """A stable name for `-k` and `--lf`; the machine's own userland has no part in it."""
-        parts = (self.contract.name, self.activation, self.transport)
-        return "-".join(parts if self.userland == HOST.name else (self.userland, *parts))
+        """A stable name for `-k` and `--lf`."""
+        return f"{self.contract.name}-{self.activation}-{self.transport}"
 
-    @property
-    def record(self) -> record.Case:
+    def record(self, userland: str) -> record.Case:
         """What the results call it."""
         return record.Case(
-            userland=self.userland, contract=self.contract.name, activation=self.activation, transport=self.transport
+            userland=userland, contract=self.contract.name, activation=self.activation, transport=self.transport
         )
 
 
@@ -70,23 +67,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test every userland that was asked for and, with the argument `case`, every case in them."""
-    runtimes = metafunc.config.stash[RUNTIMES]
+    """Give a test every userland that was asked for and, with the argument `case`, every case.
+
+    A case is a contract x activation x transport that was asked for.
+    """
+    if "userland" in metafunc.fixturenames:
+        names = [*metafunc.config.stash[RUNTIMES]]
+        # The machine's own has no part in the name of a test.
+        ids = [pytest.HIDDEN_PARAM if name == HOST.name else name for name in names]
+        metafunc.parametrize("userland", names, ids=ids, scope="session")
     if "case" in metafunc.fixturenames:
-        _generate_cases(metafunc, runtimes)
-    elif "userland" in metafunc.fixturenames:
-        ids = [pytest.HIDDEN_PARAM if name == HOST.name else name for name in runtimes]
-        metafunc.parametrize("userland", list(runtimes), ids=ids)
+        _generate_cases(metafunc)
 
 
-def _generate_cases(metafunc: pytest.Metafunc, runtimes: Mapping[str, Runtime]) -> None:
-    """Give a test every userland x contract x activation x transport that was asked for."""
+def _generate_cases(metafunc: pytest.Metafunc) -> None:
     runtime = metafunc.config.stash[RUNTIME]
+    ways = {name: way for there in metafunc.config.stash[RUNTIMES].values() for name, way in there.activations.items()}
     cases = [
-        Case(name, contract, activation, transport)
-        for name, there in runtimes.items()
+        Case(contract, activation, transport)
         for contract in runtime.contracts.values()
-        for activation in there.activations
+        for activation in ways
         for transport in contract.transports
         if transport in runtime.options.transports
     ]
@@ -96,31 +96,20 @@ def _generate_cases(metafunc: pytest.Metafunc, runtimes: Mapping[str, Runtime]) 
             f"{', '.join(runtime.options.transports)}."
         )
     if metafunc.definition.get_closest_marker("measures"):
-        cases = [case for name, there in runtimes.items() for case in _measured(there, cases) if case.userland == name]
+        cases = _measured(runtime, cases, ways)
     if metafunc.definition.get_closest_marker("first_transport"):
-        cases = list({(case.userland, case.contract.name, case.activation): case for case in reversed(cases)}.values())[
-            ::-1
-        ]
-    both = "userland" in metafunc.fixturenames
+        cases = list({(case.contract.name, case.activation): case for case in reversed(cases)}.values())[::-1]
     metafunc.parametrize(
-        ("userland", "case") if both else "case",
-        [
-            pytest.param(
-                *((case.userland, case) if both else (case,)),
-                id=case.id,
-                marks=_marks(case, runtimes[case.userland].activations[case.activation]),
-            )
-            for case in cases
-        ],
+        "case", [pytest.param(case, id=case.id, marks=_marks(case, ways[case.activation])) for case in cases]
     )
 
 
-def _measured(runtime: Runtime, cases: Sequence[Case]) -> list[Case]:
+def _measured(runtime: Runtime, cases: Sequence[Case], ways: Mapping[str, Activation]) -> list[Case]:
     """Return the cases whose image is compared, has a budget or is to be measured anyway, by one activation.
 
     An image is the same whatever activates it. What only a guest can reach is left out: it has no clock to measure by.
     """
-    activation = MEASURED if MEASURED in runtime.activations else next(iter(runtime.activations))
+    activation = MEASURED if MEASURED in ways else next(iter(ways))
     return [
         case
         for case in cases
@@ -155,7 +144,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         missing = [name for mark in item.iter_markers("about") for name in mark.args if name not in given]
         strange |= dict.fromkeys(missing)
-        if missing or (measures(item) and _without_case(item)):
+        if missing or (measures(item) and _without_case(item)) or _beyond_userland(item):
             left_out.append(item)
     if strange:
         config.stash[_STRANGE] = strange
@@ -174,6 +163,13 @@ def _without_case(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     takes_one = "case" in getattr(item, "fixturenames", ())
     return takes_one and not (callspec and isinstance(callspec.params.get("case"), Case))
+
+
+def _beyond_userland(item: pytest.Item) -> bool:
+    """Whether a test's case has an activation that its userland is left without."""
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get("case") if callspec else None
+    return isinstance(case, Case) and case.activation not in runtime_of(item).activations
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

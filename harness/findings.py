@@ -19,6 +19,7 @@ from harness.service import open_services
 from harness.session.session import Session
 from harness.timeline import Timeline
 from harness.transports import Transport
+from harness.userland import HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,18 @@ class Subject:
     timeout_scale: float = 1.0
     #: What the contract's client programs run in.
     client_images: Mapping[ClientImage, str] | None = None
+    #: Name of the userland that the sessions have.
+    userland: str = HOST.name
 
     @property
     def case(self) -> Case:
         """What the records call it."""
-        return Case(contract=self.contract.name, activation=self.activation.name, transport=self.transport)
+        return Case(
+            userland=self.userland,
+            contract=self.contract.name,
+            activation=self.activation.name,
+            transport=self.transport,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,25 +22,25 @@ from harness.service import Service, open_service
 from harness.session.session import Session
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def userland() -> str:
     """Name of the userland that the test runs in; a test which uses anything of the harness's runs once in each."""
     raise pytest.UsageError("The plugin 'harness.plugin' has not parametrised this test.")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def harness_runtime(request: pytest.FixtureRequest, userland: str) -> Runtime:
     """Everything that this process makes once for a userland."""
     return request.config.stash[RUNTIMES][userland]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def capabilities(harness_runtime: Runtime) -> Capabilities:
     """What this machine can do with the userland."""
     return harness_runtime.capabilities
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def image_of(harness_runtime: Runtime) -> Callable[[str], Image]:
     """Return the image of a contract by its name, built at its first use."""
     return harness_runtime.image
@@ -94,6 +94,7 @@ def findings(request: pytest.FixtureRequest, case: Case, harness_runtime: Runtim
         runtime.lacking,
         runtime.options.timeout_scale,
         runtime.client_images(name),
+        runtime.name,
     )
     most = measure.MOST if baseline else measure.MOST_ALONE
     with runtime.quiet_session() as session:

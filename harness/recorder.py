@@ -16,6 +16,7 @@ from harness.errors import Blame, HarnessError
 from harness.findings import Findings
 from harness.record import Case, Outcome, Results, Test
 from harness.runtime import Runtime
+from harness.userland import HOST
 
 #: What each test found by measuring, where it did.
 FINDINGS = pytest.StashKey[Findings]()
@@ -37,6 +38,7 @@ def annotate(report: pytest.TestReport, item: pytest.Item, error: object, bundle
     """Put into a report what the record needs of its test."""
     callspec = getattr(item, "callspec", None)
     case = callspec.params.get("case") if callspec else None
+    userland = callspec.params.get("userland", HOST.name) if callspec else HOST.name
     findings = item.stash.get(FINDINGS, None) if report.when == "call" else None
     claims = [str(mark.args[0]) for mark in item.iter_markers("claim") if mark.args]
     blame = error.blame if isinstance(error, HarnessError) else item.stash.get(BLAME, None)
@@ -44,7 +46,7 @@ def annotate(report: pytest.TestReport, item: pytest.Item, error: object, bundle
         report,
         _ATTRIBUTE,
         {
-            "case": case.record.model_dump() if case else None,
+            "case": case.record(userland).model_dump() if case else None,
             "blame": blame.name.lower() if blame and report.failed else "",
             "bundle": bundle,
             "claim": " ".join(claims),

@@ -76,7 +76,8 @@ def series(
     marks: Mapping[str, float] | None = None,
 ) -> Series:
     """Return the samples of an image; `grown` has the milliseconds by which the phase before a mark grew."""
-    chance = random.Random(f"{about} {kind} {role}")
+    named = f"contract={about.contract!r} activation={about.activation!r} transport={about.transport!r}"
+    chance = random.Random(f"{named} {kind} {role}")
     marks = marks or (COLD if kind is Kind.COLD else WARM)
     samples = []
     for _ in range(number):

@@ -20,7 +20,7 @@ ACTIVATIONS = ", ".join(activations())
 #: Option -> what one writes, the field of `Options` that it reaches, its value there, and its default.
 READ: dict[str, tuple[str, str, Any, Any]] = {
     "transports": ("udp6,tcp4", "transports", (Transport.TCP4, Transport.UDP6), tuple(Transport)),
-    "activation": ("unit, generate", "activations", ("generate", "unit"), tuple(activations())),
+    "activation": ("unit, generate", "activations", ("generate", "unit"), ()),
     "base": ("debian", "base", Base.DEBIAN, None),
     "keep": ("on-failure", "keep", Keep.ON_FAILURE, Keep.NEVER),
     "timeout-scale": ("2.5", "timeout_scale", 2.5, 1.0),

@@ -86,7 +86,7 @@ def bind(source: str, target: str, *, read_only: bool) -> None:
 def clone_mount(path: str) -> int:
     """Return a descriptor of a bind mount of `path` that is nowhere yet, see open_tree(2)."""
     descriptor = int(_libc.syscall(_OPEN_TREE, _AT_FDCWD, path.encode(), _OPEN_TREE_CLONE | os.O_CLOEXEC))
-    _check(min(descriptor, 0), f"open_tree of {path}")
+    _check(min(descriptor, 0), f"open_tree of '{path}'")
     return descriptor
 
 
