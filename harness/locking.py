@@ -15,10 +15,10 @@ from harness.progress import Progress
 
 
 @contextlib.contextmanager
-def held(file: Path, waiting: str, limit_s: float, progress: Progress) -> Iterator[None]:
-    """Hold the lock `file`, saying `waiting` while another process holds it; it goes with the process that holds it.
+def held(file: Path, holder: str, what: str, limit_s: float, progress: Progress) -> Iterator[None]:
+    """Hold the lock `file`, which goes with the process; tell that `holder` has it while another one has.
 
-    Raises UsageError, which names the folder, when it was not free within `limit_s`.
+    `what` is what it is wanted for. Raises UsageError, which names the folder, when it was not free within `limit_s`.
     """
     lock = FileLock(file, mode=0o600)
     started = time.monotonic()
@@ -28,7 +28,7 @@ def held(file: Path, waiting: str, limit_s: float, progress: Progress) -> Iterat
             break
         except Timeout:
             waited = time.monotonic() - started
-            progress(f"{waiting}, {waited:.0f} s)")
+            progress(f"wait for {holder} ({what}, {waited:.0f} s)")
             if waited > limit_s:
                 raise UsageError(
                     f"The store '{file.parent}' has been locked by another run for {waited:.0f} s."
