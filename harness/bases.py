@@ -26,7 +26,7 @@ BASE_LIMIT_S = 600.0
 #: Changes when `assemble` does, so that bases built by an older harness are built anew.
 _RECIPE = "3"
 
-_LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*")
+LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*")
 
 
 class Base(StrEnum):
@@ -130,7 +130,7 @@ def _assemble(sources: Sequence[str], reference: str, session: Session, progress
     """Unpack a minimal Debian with apt from the machine's mirror and import it."""
     archive = f"{session.paths.home}/base.tar"
     suite = sources[0].split(" ")[2]
-    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     progress(f"assemble a Debian base ({suite}) from the machine's package mirror")
     # fmt: off
     session.run_with_progress(

@@ -18,6 +18,7 @@ from harness.errors import UsageError
 from harness.gate_commands import COMMANDS as GATE
 from harness.images import ImageStore
 from harness.report.command import COMMANDS as REPORT
+from harness.userland_command import COMMANDS as USERLAND
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
@@ -121,4 +122,5 @@ COMMANDS: tuple[Command, ...] = (
     *CLAIMS,
     *GATE,
     *REPORT,
+    *USERLAND,
 )

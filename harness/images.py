@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -20,8 +19,9 @@ from harness.bases import Base
 from harness.command import run
 from harness.contract import FILE_NAME, ClientImage, Contract
 from harness.deadline import Deadline
-from harness.errors import CommandError, ImageError, UsageError, WaitTimeout
+from harness.errors import CommandError, ImageError, WaitTimeout
 from harness.hints import hint
+from harness.locking import held
 from harness.progress import Progress, silent
 from harness.session import account as accounts
 from harness.session import opening
@@ -257,23 +257,9 @@ class ImageStore:
     def _locked(self, what: str) -> Iterator[None]:
         """Hold the one lock under which the store is written, saying so while another run holds it."""
         self.prepare()
-        lock = FileLock(self.folder / "build.lock", mode=0o600)
-        started = time.monotonic()
-        for limit_s in itertools.chain([2], itertools.repeat(10)):
-            try:
-                lock.acquire(timeout=limit_s)
-                break
-            except Timeout:
-                waited = time.monotonic() - started
-                self._progress(f"wait for another run that builds images ({what}, {waited:.0f} s)")
-                if waited > BUILD_LIMIT_S:
-                    raise UsageError(
-                        f"The store '{self.folder}' has been locked by another run for {waited:.0f} s."
-                    ) from None
-        try:
+        file = self.folder / "build.lock"
+        with held(file, "another run that builds images", what, BUILD_LIMIT_S, self._progress):
             yield
-        finally:
-            lock.release()
 
     def _present(self, image: Image) -> bool:
         return (self.graph / "overlay-images" / image.id).is_dir()

@@ -152,7 +152,7 @@ def test_an_image_is_built_once(
     """What is there costs neither a lock nor a session nor a word."""
     contract = harness_runtime.contracts["echo"]
     first = harness_runtime.image("echo")
-    monkeypatch.setattr(images, "FileLock", None)
+    monkeypatch.setattr(images, "held", None)
     monkeypatch.setattr(opening, "building", None)
 
     assert store.image(contract, harness_runtime.base) == first

@@ -57,9 +57,9 @@ def fresh(store: Path, userland: Userland = HOST) -> Iterator[Session]:
 
 
 @contextlib.contextmanager
-def building(store: Path) -> Iterator[Session]:
+def building(store: Path, *binds: Bind) -> Iterator[Session]:
     """Open a session that writes to `store` and has the machine's network, for package mirrors and registries."""
-    with _open(_spec(store, writing=True)) as session:
+    with _open(_spec(store, *binds, writing=True)) as session:
         session.run(["podman", "unshare", "true"])
         yield session
 
