@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import record, recorder
-from harness.activation import Activation
+from harness.activation import Activation, activations
 from harness.capabilities import GUEST
 from harness.contract import Contract, ExecProbe
 from harness.errors import Blame, CapabilityMissing
@@ -31,6 +31,7 @@ _MARKS = (
     "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them",
     "program(name): skip, or fail under --harness-strict, where it is not installed",
     "about(*contracts): deselect where one of these is not among the contracts given",
+    "activations(*names): once by each of these activations, or by all, that the run has; the argument 'way' names it",
     "first_transport: only the first transport of each contract",
     "measures: alone on the machine; cases only of images that are to be measured",
     "claim(sentence): the claim of the tutorial that the test proves",
@@ -74,9 +75,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     runtimes = metafunc.config.stash[RUNTIMES]
     if "case" in metafunc.fixturenames:
         _generate_cases(metafunc, runtimes)
+    elif ways := metafunc.definition.get_closest_marker("activations"):
+        _generate_ways(metafunc, runtimes, ways.args)
     elif "userland" in metafunc.fixturenames:
         ids = [pytest.HIDDEN_PARAM if name == HOST.name else name for name in runtimes]
         metafunc.parametrize("userland", list(runtimes), ids=ids)
+
+
+def _generate_ways(metafunc: pytest.Metafunc, runtimes: Mapping[str, Runtime], names: Sequence[str]) -> None:
+    """Give a test every userland and, as the argument `way`, each of the activations `names` that it is capable of."""
+    if unknown := sorted(set(names).difference(activations())):
+        raise pytest.UsageError(f"The mark 'activations' names {', '.join(unknown)}, which is none.")
+    pairs = [(name, way) for name, there in runtimes.items() for way in there.activations if not names or way in names]
+    ids = [way if name == HOST.name else f"{name}-{way}" for name, way in pairs]
+    metafunc.parametrize(("userland", "way"), pairs, ids=ids)
 
 
 def _generate_cases(metafunc: pytest.Metafunc, runtimes: Mapping[str, Runtime]) -> None:
@@ -148,14 +160,14 @@ def _marks(case: Case, activation: Activation) -> list[pytest.MarkDecorator]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests about a contract which this run is not about, and measurements of nothing."""
+    """Leave out tests about a contract or an activation which this run is not about, and measurements of nothing."""
     given = config.stash[RUNTIME].contracts
     strange: dict[str, None] = {}
     left_out = []
     for item in items:
         missing = [name for mark in item.iter_markers("about") for name in mark.args if name not in given]
         strange |= dict.fromkeys(missing)
-        if missing or (measures(item) and _without_case(item)):
+        if missing or (measures(item) and _lacks(item, "case")) or (_has_ways(item) and _lacks(item, "way")):
             left_out.append(item)
     if strange:
         config.stash[_STRANGE] = strange
@@ -169,11 +181,16 @@ def measures(item: pytest.Item) -> bool:
     return item.get_closest_marker("measures") is not None
 
 
-def _without_case(item: pytest.Item) -> bool:
-    """Whether a test that takes a case was given none."""
+def _has_ways(item: pytest.Item) -> bool:
+    """Whether a test is run by several activations."""
+    return item.get_closest_marker("activations") is not None
+
+
+def _lacks(item: pytest.Item, argument: str) -> bool:
+    """Whether a test that takes a case, or the name of an activation, was given none."""
     callspec = getattr(item, "callspec", None)
-    takes_one = "case" in getattr(item, "fixturenames", ())
-    return takes_one and not (callspec and isinstance(callspec.params.get("case"), Case))
+    takes_one = argument in getattr(item, "fixturenames", ())
+    return takes_one and not (callspec and isinstance(callspec.params.get(argument), (Case, str)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
