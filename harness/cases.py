@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import record, recorder
-from harness.activation import Activation
+from harness.activation import Activation, activations
 from harness.capabilities import GUEST
 from harness.contract import Contract, ExecProbe
 from harness.errors import Blame, CapabilityMissing
@@ -31,6 +31,7 @@ _MARKS = (
     "requires(*capabilities): skip, or fail under --harness-strict, where the machine lacks one of them",
     "program(name): skip, or fail under --harness-strict, where it is not installed",
     "about(*contracts): deselect where one of these is not among the contracts given",
+    "activations(*names): once by each of these activations, or by all, that the run has; the argument 'way' names it",
     "first_transport: only the first transport of each contract",
     "measures: alone on the machine; cases only of images that are to be measured",
     "claim(sentence): the claim of the tutorial that the test proves",
@@ -78,11 +79,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("userland", names, ids=ids, scope="session")
     if "case" in metafunc.fixturenames:
         _generate_cases(metafunc)
+    elif named := metafunc.definition.get_closest_marker("activations"):
+        _generate_ways(metafunc, named.args)
+
+
+def _ways(config: pytest.Config) -> dict[str, Activation]:
+    """Return name -> activation of all that some userland of the run is capable of."""
+    return {name: way for there in config.stash[RUNTIMES].values() for name, way in there.activations.items()}
+
+
+def _generate_ways(metafunc: pytest.Metafunc, names: Sequence[str]) -> None:
+    """Give a test, as the argument `way`, each of the activations `names`, or of all."""
+    if unknown := sorted(set(names).difference(activations())):
+        raise pytest.UsageError(f"The mark 'activations' names {', '.join(unknown)}, which is none.")
+    metafunc.parametrize("way", [way for way in _ways(metafunc.config) if not names or way in names])
 
 
 def _generate_cases(metafunc: pytest.Metafunc) -> None:
     runtime = metafunc.config.stash[RUNTIME]
-    ways = {name: way for there in metafunc.config.stash[RUNTIMES].values() for name, way in there.activations.items()}
+    ways = _ways(metafunc.config)
     cases = [
         Case(contract, activation, transport)
         for contract in runtime.contracts.values()
@@ -137,14 +152,15 @@ def _marks(case: Case, activation: Activation) -> list[pytest.MarkDecorator]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests about a contract which this run is not about, and measurements of nothing."""
+    """Leave out tests about a contract or an activation which this run is not about, and measurements of nothing."""
     given = config.stash[RUNTIME].contracts
     strange: dict[str, None] = {}
     left_out = []
     for item in items:
         missing = [name for mark in item.iter_markers("about") for name in mark.args if name not in given]
         strange |= dict.fromkeys(missing)
-        if missing or (measures(item) and _without_case(item)) or _beyond_userland(item):
+        without = (measures(item) and _lacks(item, "case")) or (_has_ways(item) and _lacks(item, "way"))
+        if missing or without or _beyond_userland(item):
             left_out.append(item)
     if strange:
         config.stash[_STRANGE] = strange
@@ -158,18 +174,24 @@ def measures(item: pytest.Item) -> bool:
     return item.get_closest_marker("measures") is not None
 
 
-def _without_case(item: pytest.Item) -> bool:
-    """Whether a test that takes a case was given none."""
+def _has_ways(item: pytest.Item) -> bool:
+    """Whether a test is run by several activations."""
+    return item.get_closest_marker("activations") is not None
+
+
+def _lacks(item: pytest.Item, argument: str) -> bool:
+    """Whether a test that takes a case, or the name of an activation, was given none."""
     callspec = getattr(item, "callspec", None)
-    takes_one = "case" in getattr(item, "fixturenames", ())
-    return takes_one and not (callspec and isinstance(callspec.params.get("case"), Case))
+    takes_one = argument in getattr(item, "fixturenames", ())
+    return takes_one and not (callspec and isinstance(callspec.params.get(argument), (Case, str)))
 
 
 def _beyond_userland(item: pytest.Item) -> bool:
-    """Whether a test's case has an activation that its userland is left without."""
-    callspec = getattr(item, "callspec", None)
-    case = callspec.params.get("case") if callspec else None
-    return isinstance(case, Case) and case.activation not in runtime_of(item).activations
+    """Whether a test is by an activation that its userland is left without."""
+    params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    case = params.get("case")
+    way = case.activation if isinstance(case, Case) else params.get("way") if _has_ways(item) else None
+    return way is not None and way not in runtime_of(item).activations
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -151,6 +151,12 @@ class UnitFailed(HarnessError):
         super().__init__(f"The unit '{unit}' failed: {state}.", remedy=remedy, evidence=evidence, blame=blame)
 
 
+class UnitRejected(HarnessError):
+    """A generator made no unit of its file, or systemd did not load what it made."""
+
+    blame = Blame.INPUT
+
+
 class WaitTimeout(HarnessError):
     """Something awaited did not come; `seen` is the last thing seen instead."""
 

@@ -41,6 +41,11 @@ _HINTS = (
         "Podman's first start in a login races with its own READY=1; run 'podman unshare true' once before it.",
         Blame.MACHINE,
     ),
+    Hint(
+        r"unsupported key '\w+' in group",
+        "This Podman's Quadlet does not know the key; docs/quadlet.md tells since when each is known.",
+        Blame.MACHINE,
+    ),
 )
 
 

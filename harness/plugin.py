@@ -65,7 +65,7 @@ def _configure_record(config: pytest.Config, runtime: Runtime, worker_input: dic
     config.add_cleanup(quiet.close)
     if not config.option.collectonly:
         guest = runtime.guest.name if _GUEST_TESTS in config.stash else ""
-        config.pluginmanager.register(Recorder(config, runtime, guest), "harness-recorder")
+        config.pluginmanager.register(Recorder(config, [*config.stash[RUNTIMES].values()], guest), "harness-recorder")
 
 
 def _configure_guest(config: pytest.Config, runtime: Runtime, worker_input: dict[str, str]) -> None:

@@ -69,6 +69,15 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Userland(Record):
+    """Whose systemd and podman sessions had, see `harness.userland`."""
+
+    #: Program -> version.
+    versions: dict[str, Text]
+    #: Activation that the userland can't do and nobody asked for -> what is lacking.
+    left_out: dict[str, Text] = Field(default_factory=dict)
+
+
 class Environment(Record):
     """Where a run took place."""
 
@@ -76,10 +85,10 @@ class Environment(Record):
     #: Machine hardware name, as `uname -m` prints it.
     machine: Text
     cpus: Annotated[int, Field(ge=1)]
-    #: Program -> version, of all that a reply passes through.
+    #: Program -> version, of all that a reply passes through, in the first userland.
     versions: dict[str, Text]
-    #: Name of a userland -> its programs and their versions, of those that the run was for.
-    userlands: dict[str, dict[str, Text]] = Field(default_factory=dict)
+    #: Name -> userland, of those that the run was for.
+    userlands: dict[str, Userland] = Field(default_factory=dict)
     #: What images were built on.
     base: Text
     #: The guest kernel that stood in for a missing capability; empty where none did.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from harness import __version__, record
-from harness.environment import environment
+from harness.environment import environment, versions
 from harness.errors import Blame, HarnessError
 from harness.findings import Findings
-from harness.record import Case, Outcome, Results, Test
+from harness.record import Case, Outcome, Results, Test, Userland
 from harness.runtime import Runtime
 from harness.userland import HOST
 
@@ -58,9 +58,10 @@ def annotate(report: pytest.TestReport, item: pytest.Item, error: object, bundle
 class Recorder:
     """Collects the reports of a run and writes what they say."""
 
-    def __init__(self, config: pytest.Config, runtime: Runtime, guest: str) -> None:
+    def __init__(self, config: pytest.Config, runtimes: Sequence[Runtime], guest: str) -> None:
         self._config = config
-        self._runtime = runtime
+        self._runtimes = runtimes
+        self._runtime = runtime = runtimes[0]
         self._guest = guest
         self._started = time.monotonic()
         self._began = datetime.now().astimezone()
@@ -126,6 +127,7 @@ class Recorder:
                 str(self._runtime.base),
                 strict=self._runtime.options.strict,
                 guest=self._guest,
+                userlands={there.name: _userland(there) for there in self._runtimes},
             ),
             tests=tuple(self._tests.values()),
             series=self._findings.series,
@@ -135,6 +137,11 @@ class Recorder:
 
     def _relative(self, folder: str) -> str:
         return os.path.relpath(folder, self._runtime.options.results.parent) if folder else ""
+
+
+def _userland(runtime: Runtime) -> Userland:
+    left_out = {name: why.detail for name, why in runtime.left_out.items()}
+    return Userland(versions=versions(runtime.capabilities), left_out=left_out)
 
 
 def _outcome(report: pytest.TestReport, before: Test | None) -> Outcome:

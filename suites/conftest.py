@@ -40,24 +40,23 @@ def handover(harness_runtime: Runtime, user_session: Session) -> Handover:
 
 
 @pytest.fixture
-def activation(request: pytest.FixtureRequest, harness_runtime: Runtime) -> Activation:
-    """The activation that the test's parameter names; the hand-written unit where it names none."""
-    name = getattr(request, "param", "unit")
-    if name not in harness_runtime.activations:
-        pytest.skip(f"--harness-activation leaves out '{name}'")
-    return harness_runtime.activations[name]
+def way() -> str:
+    """Name of the activation; tests where it matters have the mark `activations`."""
+    return "unit"
+
+
+@pytest.fixture
+def activation(way: str, harness_runtime: Runtime) -> Activation:
+    """The activation of that name."""
+    if way not in harness_runtime.activations:
+        pytest.skip(f"--harness-activation leaves out '{way}'")
+    return harness_runtime.activations[way]
 
 
 @pytest.fixture
 def echo_contract(harness_runtime: Runtime) -> Contract:
     """The contract of the echo image."""
     return harness_runtime.contracts["echo"]
-
-
-@pytest.fixture
-def way() -> str:
-    """Name of the activation by which `echo` is activated; tests where it matters are parametrised with others."""
-    return "unit"
 
 
 @pytest.fixture
@@ -78,17 +77,19 @@ def command(options: tuple[str, ...], echo_contract: Contract, echo_image: Image
 
 @pytest.fixture
 def echo(
-    way: str, command: tuple[str, ...], harness_runtime: Runtime, echo_contract: Contract, echo_image: Image
+    activation: Activation,
+    command: tuple[str, ...],
+    harness_runtime: Runtime,
+    echo_contract: Contract,
+    echo_image: Image,
 ) -> Iterator[Service]:
     """The echo server's `echo.socket`, which listens, and `echo.service`, which sleeps."""
-    if way not in harness_runtime.activations:
-        pytest.skip(f"--harness-activation leaves out '{way}'")
     image = echo_contract.image.model_copy(update={"command": command})
     with open_service(
         harness_runtime.session(),
         echo_contract.model_copy(update={"image": image}),
         echo_image,
-        harness_runtime.activations[way],
+        activation,
         harness_runtime.lacking,
         harness_runtime.options.timeout_scale,
     ) as service:

@@ -33,8 +33,6 @@ LET_GO_S = 5
 #: The container's root is the session's own account, into whose processes an ordinary user may look.
 READABLE = "--user=root"
 
-by_all_activations = pytest.mark.parametrize("activation", ["generate", "launcher", "unit"], indirect=True)
-
 #: It has the name of the real one, by which Podman knows what it can do. Descriptors of its own are closed by its exec.
 WAITING_RUNTIME = """\
 #!/bin/sh
@@ -155,7 +153,7 @@ def at_rest(activated: Activated) -> list[str]:
 @pytest.mark.claim("Podman inherits the sockets from systemd, conmon from Podman, and the OCI runtime from conmon.")
 @pytest.mark.claim("The container's first process gets the sockets from the OCI runtime, whose process it is.")
 @pytest.mark.requires("crun")
-@by_all_activations
+@pytest.mark.activations
 def test_each_hands_the_sockets_on(handover: Handover, activation: Activation, runtime: WaitingRuntime) -> None:
     """Before the OCI runtime makes the container, all of them hold the socket; before it starts it, Podman no more."""
     with handover.activated(activation, TCP4, options=[f"--runtime={runtime.program}"]) as activated:
@@ -177,7 +175,7 @@ def test_each_hands_the_sockets_on(handover: Handover, activation: Activation, r
 
 
 @pytest.mark.claim("While the container runs, its process, conmon and systemd hold the sockets, and Podman does not.")
-@by_all_activations
+@pytest.mark.activations
 def test_who_holds_the_sockets_of_a_running_container(handover: Handover, activation: Activation) -> None:
     """It is the very socket that systemd listens on: the inode is the same in the container."""
     with handover.activated(activation, TCP4, options=[READABLE]) as activated:
@@ -190,7 +188,7 @@ def test_who_holds_the_sockets_of_a_running_container(handover: Handover, activa
 
 
 @pytest.mark.claim("After the stop nobody but systemd holds the sockets, and the next client wakes the service again.")
-@by_all_activations
+@pytest.mark.activations
 def test_after_the_stop_only_systemd_holds_them(handover: Handover, activation: Activation) -> None:
     """A process that went on holding them would take clients from the next container."""
     with handover.activated(activation, TCP4, options=[READABLE]) as activated:

@@ -47,12 +47,13 @@ EIGHT = (
     Listener((Transport.UDP4,), port=3002),
 )
 
-by_all_activations = pytest.mark.parametrize("activation", ["generate", "launcher", "unit"], indirect=True)
+#: Those whose sockets are in socket units, which systemd.socket(5) lets have names and settings.
+by_units = pytest.mark.activations("generate", "quadlet", "unit")
 
 
 @pytest.mark.claim("The container inherits one socket per Listen line, from descriptor 3 on, and nothing else.")
 @pytest.mark.requires("ipv6_loopback")
-@by_all_activations
+@pytest.mark.activations
 def test_every_socket_arrives(handover: Handover, activation: Activation) -> None:
     """The image's ENTRYPOINT, a shell that becomes the program, is between."""
     with handover.activated(activation, TCP4, UDP4, TCP6, UDP6, UNIX, DUAL_STACK) as activated:
@@ -60,7 +61,7 @@ def test_every_socket_arrives(handover: Handover, activation: Activation) -> Non
 
 
 @pytest.mark.claim("The sockets arrive without the image's ENTRYPOINT as well as with it.")
-@by_all_activations
+@pytest.mark.activations
 def test_without_the_entrypoint(handover: Handover, activation: Activation) -> None:
     """`--entrypoint=`: nothing is between the OCI runtime and the program."""
     with handover.activated(activation, TCP4, UDP4, UNIX, options=["--entrypoint="], command=PROGRAM) as activated:
@@ -69,7 +70,7 @@ def test_without_the_entrypoint(handover: Handover, activation: Activation) -> N
 
 @pytest.mark.claim("With --init, LISTEN_PID names the program and not the init process that starts it.")
 @pytest.mark.requires("catatonit")
-@by_all_activations
+@pytest.mark.activations
 def test_with_an_init_process(handover: Handover, activation: Activation) -> None:
     """`podman run --init`: process 1 is catatonit, which has to hand on what was meant for it."""
     with handover.activated(activation, TCP4, UDP4, UNIX, options=["--init"]) as activated:
@@ -94,7 +95,7 @@ def test_one_to_eight_sockets(handover: Handover, activation: Activation, option
 
 @pytest.mark.claim("The sockets arrive by the OCI runtime runc, however they are activated.")
 @pytest.mark.requires("runc")
-@pytest.mark.parametrize("activation", ["generate", "launcher"], indirect=True)
+@pytest.mark.activations("generate", "launcher", "quadlet")
 def test_by_runc(handover: Handover, activation: Activation) -> None:
     """`podman --runtime=runc`; the hand-written unit has it with every number of sockets."""
     with handover.activated(activation, TCP4, UDP4, UNIX, options=RUNC) as activated:
@@ -102,7 +103,7 @@ def test_by_runc(handover: Handover, activation: Activation) -> None:
 
 
 @pytest.mark.claim("FileDescriptorName= of the socket unit names the sockets in the container.")
-@pytest.mark.parametrize("activation", ["generate", "unit"], indirect=True)
+@by_units
 def test_named_sockets(user_session: Session, handover: Handover, activation: Activation) -> None:
     """All sockets of a unit have the one name; without it, theirs is the unit's."""
     with (
@@ -131,7 +132,7 @@ Service={NAME}.service
 
 
 @pytest.mark.claim("A service can have sockets of several socket units, and tells them apart by their names.")
-@pytest.mark.parametrize("activation", ["generate", "unit"], indirect=True)
+@by_units
 def test_several_socket_units(user_session: Session, two_socket_units: Activated) -> None:
     """Between units there is no order to rely on; within one, it is that of its lines."""
     told = report(two_socket_units, Transport.TCP4)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.about("echo")
 
 TCP4, UNIX = Transport.TCP4, Transport.UNIX
 
-by_each_way = pytest.mark.parametrize("way", ["generate", "unit"])
+by_each_way = pytest.mark.activations("generate", "quadlet", "unit")
 
 #: The program ends after half a second without a client.
 that_idles = pytest.mark.parametrize("options", [("--idle-exit=0.5",)], ids=["idle"])
@@ -44,7 +44,7 @@ def test_a_service_that_requires_its_socket_starts_it(echo: Service, host: Host)
     echo.ask_warm(TCP4)
 
 
-@pytest.mark.parametrize("way", ["generate"])
+@pytest.mark.activations("generate")
 def test_a_generated_service_does_not_start_its_socket(echo: Service, host: Host) -> None:
     """`podman generate systemd` knows of no socket unit: started while that is stopped, the service gets no sockets."""
     host.check_output("systemctl --user stop echo.socket")

@@ -60,11 +60,23 @@ def test_a_killed_container_takes_its_client_with_it(echo: Service, host: Host) 
 
 @pytest.mark.claim("Depending on Restart=, a service whose container ended is started again.")
 @killed
-@pytest.mark.parametrize(("way", "restart"), [("generate", ""), ("unit", "on-failure"), ("unit", "always")])
+@pytest.mark.parametrize("restart", ["on-failure", "always"])
+@pytest.mark.activations("quadlet", "unit")
 def test_restart_needs_no_client(echo: Service, host: Host, drop_in: DropIn, what: str, restart: str) -> None:
-    """With Restart=, which `podman generate systemd` writes too, the service is active again before any client."""
-    if restart:
-        drop_in("echo.service", f"[Service]\nRestart={restart}\n")
+    """With Restart=, the service is active again before any client."""
+    drop_in("echo.service", f"[Service]\nRestart={restart}\n")
+    assert_restarted(echo, host, what)
+
+
+@killed
+@pytest.mark.activations("generate")
+def test_a_generated_service_restarts(echo: Service, host: Host, what: str) -> None:
+    """`podman generate systemd` writes Restart=on-failure."""
+    assert_restarted(echo, host, what)
+
+
+def assert_restarted(echo: Service, host: Host, what: str) -> None:
+    """Kill a process of the running service, and see another run before the next client, who meets that one."""
     echo.ask_cold(TCP4)
     echo.wait_awake(TCP4)
     first = run_of(echo)

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.activation import Activation
 from harness.contract import Contract, SocketTable
 from harness.runtime import Runtime
 from harness.service import Service, open_service
 from harness.transports import CID_LOCAL, Transport
 
-pytestmark = [pytest.mark.requires("vsock_loopback"), pytest.mark.about("echo")]
+pytestmark = [
+    pytest.mark.about("echo"),
+    pytest.mark.activations("launcher", "unit"),
+    pytest.mark.requires("vsock_loopback"),
+]
 
 
 @pytest.fixture
@@ -21,16 +26,14 @@ def local_echo(echo_contract: Contract) -> Contract:
     return echo_contract.model_copy(update={"sockets": (socket,)})
 
 
-@pytest.fixture(params=["unit", "launcher"])
-def local_service(request: pytest.FixtureRequest, harness_runtime: Runtime, local_echo: Contract) -> Iterator[Service]:
+@pytest.fixture
+def local_service(activation: Activation, harness_runtime: Runtime, local_echo: Contract) -> Iterator[Service]:
     """The echo image behind that socket: systemd listens, or systemd-socket-activate does."""
-    if request.param not in harness_runtime.activations:
-        pytest.skip(f"--harness-activation leaves out '{request.param}'")
     with open_service(
         harness_runtime.session(),
         local_echo,
         harness_runtime.image("echo"),
-        harness_runtime.activations[request.param],
+        activation,
         harness_runtime.lacking,
         harness_runtime.options.timeout_scale,
     ) as service:

@@ -190,7 +190,7 @@ CONTROLS = {
     # -- failures
     "was generated without a restart": Control(
         {
-            f"{FAILURES}restart_needs_no_client[generate--conmon]": waited_for(
+            f"{FAILURES}a_generated_service_restarts[generate-conmon]": waited_for(
                 r"'echo\.service' to be active in another run than [0-9a-f]{32}", r"\('[0-9a-f]{32}', .*'failed'"
             )
         },

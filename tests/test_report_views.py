@@ -59,9 +59,9 @@ def test_numbers_without_measure_break_no_view() -> None:
 
 def test_the_worst_outcome_of_a_place_is_shown() -> None:
     [echo, httpd] = outline(samples.results()).images
-    assert echo.cells["vsock", "unit"].words == "skipped 1 of 2"
-    assert echo.cells["udp6", "generate"].words == "error"
-    assert ("udp4", "unit") not in httpd.cells
+    assert echo.cells["vsock", "host", "unit"].words == "skipped 1 of 2"
+    assert echo.cells["udp6", "host", "generate"].words == "error"
+    assert ("udp4", "host", "unit") not in httpd.cells
     assert echo.transports == ("tcp4", "tcp6", "udp4", "udp6", "unix", "vsock")
 
 

@@ -1,4 +1,4 @@
-"""Activation by unit files: socket units, and a service unit that each activation of this kind writes itself."""
+"""Activation by unit files: socket units, and the service's file, which each activation of this kind writes itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ from harness.session.bus import NoSuchUnit
 from harness.session.session import Session
 from harness.transports import Listener, Transport
 
-#: Writes the text of the service unit.
+#: Writes the text of the service's file.
 ServiceText = Callable[[Session, Workload], str]
+
+#: Returns name -> text of what a generator has made of the files; raises an error where it has made nothing.
+Generated = Callable[[Session, Workload], Mapping[str, str]]
+
+#: What the service's file of an activation ends in: a unit, or what Podman's generator makes one of.
+_UNIT, QUADLET = ".service", ".container"
 
 
 def socket_units(workload: Workload) -> dict[str, tuple[Listener, ...]]:
@@ -63,11 +69,20 @@ class InstalledUnits(Activated):
     def __init__(self, session: Session, workload: Workload, texts: Mapping[str, str]) -> None:
         super().__init__(session, workload)
         self._texts = dict(texts)
+        self._generated: Mapping[str, str] = {}
 
     @property
     def files(self) -> Mapping[str, str]:
-        """Name -> text of the unit files."""
-        return self._texts
+        """Name -> text of the files, and of what a generator has made of them."""
+        return {**self._texts, **self._generated}
+
+    def load(self, generated: Generated) -> None:
+        """Write the files and let systemd read them; raise an error where nothing came of one."""
+        for name, text in self._texts.items():
+            self.session.write(_path(self.session, name), text)
+        self.session.capture(self.services[0])
+        self.session.manager.reload()
+        self._generated = generated(self.session, self.workload)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -115,12 +130,18 @@ class InstalledUnits(Activated):
         """Stop the units, the sockets first so that nothing wakes the service again, and remove their files."""
         self.stop_for_good(self.workload.stop_s)
         for name in self._texts:
-            self.session.remove(f"{self.session.paths.units}/{name}")
+            self.session.remove(_path(self.session, name))
         self.session.manager.reload()
 
 
+def _path(session: Session, name: str) -> str:
+    """Return where a file belongs; Quadlet's have a folder of their own."""
+    folder = session.paths.quadlets if name.endswith(QUADLET) else session.paths.units
+    return f"{folder}/{name}"
+
+
 class UnitActivation(Activation):
-    """What `generate` and `unit` share: all but the text of the service."""
+    """What activations by unit files share: all but the text of the service's file."""
 
     def __init__(
         self,
@@ -129,10 +150,14 @@ class UnitActivation(Activation):
         preview: Callable[[Workload], Mapping[str, str]],
         refusal: Callable[[Contract], str] = lambda _contract: "",
         needs: tuple[str, ...] = (),
+        ending: str = _UNIT,
+        generated: Generated = lambda _session, _workload: {},
     ) -> None:
         self.name = name
         self.needs = needs
         self._service_text = service_text
+        self._ending = ending
+        self._generated = generated
         self._preview = preview
         self._refusal = refusal
 
@@ -141,24 +166,21 @@ class UnitActivation(Activation):
         return self._refusal(contract)
 
     def preview(self, workload: Workload) -> Mapping[str, str]:
-        """Return the socket units, and the service or how it is made."""
+        """Return the socket units, and the service's file or how it is made."""
         return {**socket_texts(workload), **self._preview(workload)}
 
     @contextlib.contextmanager
     def install(self, session: Session, workload: Workload) -> Iterator[InstalledUnits]:
-        """Write the units and reload; stop and remove them at the end."""
+        """Write the files and reload; stop the units and remove the files at the end."""
         with clean_up(session, workload.name):
             texts = {
                 **socket_texts(workload),
-                f"{workload.name}.service": self._service_text(session, workload),
+                f"{workload.name}{self._ending}": self._service_text(session, workload),
             }
-            _refuse_known(session, texts)
             installed = InstalledUnits(session, workload, texts)
+            _refuse_known(session, (*installed.sockets, *installed.services))
             try:
-                for name, text in texts.items():
-                    session.write(f"{session.paths.units}/{name}", text)
-                session.capture(installed.services[0])
-                session.manager.reload()
+                installed.load(self._generated)
                 yield installed
             finally:
                 if not session.kept:

@@ -12,7 +12,7 @@ from harness import progress, record
 from harness.cli import Command, say
 from harness.errors import UsageError
 from harness.record import Results
-from harness.report import compare, html, junit, markdown, terminal
+from harness.report import compare, compatibility, html, junit, markdown, terminal
 from harness.report.files import write_all
 from harness.report.terminal import Style
 
@@ -21,6 +21,7 @@ _FILES: dict[str, Callable[[Results, Path, Path], str]] = {
     "html": lambda results, source, file: html.view(results, _between(source, file)),
     "markdown": lambda results, _source, _file: markdown.view(results),
     "junit": lambda results, _source, _file: junit.view(results),
+    "compatibility": lambda results, _source, _file: compatibility.view(results),
 }
 
 
@@ -34,6 +35,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no other file")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the summary of a CI job")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    parser.add_argument("--compatibility", type=Path, metavar="FILE", help="write what works in which userland")
 
 
 def _report(options: argparse.Namespace) -> int:

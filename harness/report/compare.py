@@ -57,7 +57,7 @@ def _by_key(results: Results) -> Mapping[_Key, Series]:
 
 def _order(key: _Key) -> tuple[object, ...]:
     case, kind, role = key
-    return case.contract, kind, case.activation, place_of_transport(case.transport), role
+    return case.userland, case.contract, kind, case.activation, place_of_transport(case.transport), role
 
 
 def _count(series: Series) -> int:

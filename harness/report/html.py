@@ -9,11 +9,12 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 
-from harness.record import BudgetCheck, Comparison, Outcome, Results, Role, Test, Verdict
+from harness.record import BudgetCheck, Comparison, Environment, Outcome, Results, Role, Test, Verdict
 from harness.report import plots
 from harness.report.markup import Child, Markup, element, join, table, text
 from harness.report.outline import Image, Outline, Timing, outline
 from harness.report.text import MARKS, NOTHING, case_name, count, cut, ms, ratio
+from harness.userland import HOST
 
 #: The longest message on the page; the results have all of it.
 _MESSAGE = 20_000
@@ -120,12 +121,16 @@ def _image(image: Image, identity: str) -> Markup:
 def _replies(image: Image, identity: str) -> Markup:
     rows = []
     for transport in image.transports:
-        cells = (image.cells.get((transport, activation)) for activation in image.activations)
-        rows.append(
-            [_short(transport), *(_mark(cell.outcome, cell.words) if cell else _nothing("no test") for cell in cells)]
+        cells = ((image.cell(transport, column), column) for column in image.columns)
+        shown = (
+            _mark(cell.outcome, cell.words) if cell else _nothing(_short(column.why) or "no test")
+            for cell, column in cells
         )
+        rows.append([_short(transport), *shown])
     caption = f"{_short(image.name)}: transports by activations"
-    return table(caption, ["Transport", *map(_short, image.activations)], rows, identity=identity)
+    replies = table(caption, ["Transport", *(_short(column.name) for column in image.columns)], rows, identity=identity)
+    empty = [f"{column.name}: {column.why}." for column in image.columns if column.why]
+    return join([replies, *(element("p", _short(line), class_="quiet") for line in empty)])
 
 
 def _times(image: Image, identity: str) -> Markup:
@@ -342,7 +347,7 @@ def _environment(run: Outline) -> Markup:
     facts: Mapping[str, str] = {
         "kernel": f"{found.kernel}, {found.machine}",
         "processors": str(found.cpus),
-        **found.versions,
+        **(_userlands(found) or found.versions),
         "images' base": found.base,
         "guest": found.guest or "none",
         "a missing capability": "fails" if found.strict else "skips",
@@ -355,6 +360,16 @@ def _environment(run: Outline) -> Markup:
             for item in (element("dt", _short(name)), element("dd", _short(value)))
         ),
     )
+
+
+def _userlands(found: Environment) -> Mapping[str, str]:
+    """Return name -> programs of each userland, where the run was for another than the machine's own."""
+    if set(found.userlands) <= {HOST.name}:
+        return {}
+    return {
+        name: ", ".join(f"{program} {version}" for program, version in one.versions.items())
+        for name, one in found.userlands.items()
+    }
 
 
 def _mark(outcome: Outcome | Verdict, words: str = "") -> Markup:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.record import BudgetCheck, Outcome, Results, Role, Test
-from harness.report.outline import Image, Outline, Timing, outline
+from harness.report.outline import Cell, Image, Outline, Timing, outline
 from harness.report.text import MARKS, NOTHING, count, line, message, ms, ratio
 
 #: The longest summary of a step that GitHub takes, in bytes.
@@ -44,7 +44,7 @@ def _blocks(run: Outline) -> Iterator[str]:
     for image in run.images:
         yield f"### {safe(image.name)}\n"
         if image.cells:
-            yield _table(["", *image.activations], _replies(image))
+            yield replies(image)
         if image.timings:
             yield _table(_TIMES, map(_times, image.timings))
     if run.bad:
@@ -58,10 +58,18 @@ def _blocks(run: Outline) -> Iterator[str]:
     yield _environment(run)
 
 
-def _replies(image: Image) -> Iterator[list[str]]:
-    for transport in image.transports:
-        cells = (image.cells.get((transport, activation)) for activation in image.activations)
-        yield [safe(transport), *(f"{MARKS[cell.outcome]} {cell.words}" if cell else NOTHING for cell in cells)]
+def replies(image: Image) -> str:
+    """Return the table of transports by activations, and why which columns are empty."""
+    rows = (
+        [safe(transport), *(_cell(image.cell(transport, column)) for column in image.columns)]
+        for transport in image.transports
+    )
+    empty = (f"\n{safe(column.name)}: {safe(column.why)}.\n" for column in image.columns if column.why)
+    return _table(["", *(column.name for column in image.columns)], rows) + "".join(empty)
+
+
+def _cell(cell: Cell | None) -> str:
+    return f"{MARKS[cell.outcome]} {cell.words}" if cell else NOTHING
 
 
 _TIMES = ("", "candidate, ms", "baseline, ms", "ratio", "verdict", "budget, ms")

@@ -39,11 +39,25 @@ class Cell:
     #: Tests with that outcome, and all of them.
     number: int
     of: int
+    #: Why they were skipped; empty for other outcomes.
+    why: str = ""
 
     @property
     def words(self) -> str:
         """The outcome in words."""
         return self.outcome if self.number == self.of else f"{self.outcome} {self.number} of {self.of}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An activation in a userland: a column of a table of replies."""
+
+    userland: str
+    activation: str
+    #: What a table calls it; the userland only where the run was for several.
+    name: str
+    #: Why there is nothing in it; empty where there is something.
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +137,14 @@ class Image:
     #: Role -> name and id of the images measured.
     images: Mapping[Role, tuple[str, str]]
     transports: tuple[str, ...]
-    activations: tuple[str, ...]
-    #: By transport and activation.
-    cells: Mapping[tuple[str, str], Cell]
+    columns: tuple[Column, ...]
+    #: By transport, userland and activation.
+    cells: Mapping[tuple[str, str, str], Cell]
     timings: tuple[Timing, ...]
+
+    def cell(self, transport: str, column: Column) -> Cell | None:
+        """Return the tests at a place of the table, None where there are none."""
+        return self.cells.get((transport, column.userland, column.activation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,18 +240,32 @@ def _measured(results: Results) -> set[tuple[Case, Kind]]:
 
 def _image(results: Results, name: str) -> Image:
     tests = [(test, test.case) for test in results.tests if test.case and test.case.contract == name]
-    places = sorted({(case.transport, case.activation) for _, case in tests})
+    places = sorted({_place(case) for _, case in tests})
     return Image(
         name=name,
         images={one.role: (one.image, one.image_id) for one in results.series if one.case.contract == name},
-        transports=tuple(sorted({transport for transport, _ in places}, key=place_of_transport)),
-        activations=tuple(sorted({activation for _, activation in places})),
-        cells={
-            place: _cell([test for test, case in tests if (case.transport, case.activation) == place])
-            for place in places
-        },
+        transports=tuple(sorted({transport for transport, _, _ in places}, key=place_of_transport)),
+        columns=tuple(_columns(results, {(userland, activation) for _, userland, activation in places})),
+        cells={place: _cell([test for test, case in tests if _place(case) == place]) for place in places},
         timings=tuple(_timings(results, name)),
     )
+
+
+def _place(case: Case) -> tuple[str, str, str]:
+    return case.transport, case.userland, case.activation
+
+
+def _columns(results: Results, used: set[tuple[str, str]]) -> Iterable[Column]:
+    """Yield every activation in each userland in which it was tested, or which can't do what another can."""
+    userlands = results.environment.userlands
+    names = list(dict.fromkeys([*userlands, *sorted({userland for userland, _ in used})]))
+    for userland in names:
+        left_out = userlands[userland].left_out if userland in userlands else {}
+        for activation in sorted({activation for _, activation in used}):
+            why = "" if (userland, activation) in used else left_out.get(activation, "")
+            if why or (userland, activation) in used:
+                name = f"{userland}: {activation}" if len(names) > 1 else activation
+                yield Column(userland, activation, name, why)
 
 
 def place_of_transport(name: str) -> tuple[int, str]:
@@ -244,13 +276,14 @@ def place_of_transport(name: str) -> tuple[int, str]:
 
 def _cell(tests: Sequence[Test]) -> Cell:
     worst = min((test.outcome for test in tests), key=_WORST.index)
-    return Cell(worst, sum(test.outcome is worst for test in tests), len(tests))
+    why = next((test.message for test in tests if worst is Outcome.SKIPPED and test.outcome is worst), "")
+    return Cell(worst, sum(test.outcome is worst for test in tests), len(tests), why)
 
 
 def _timings(results: Results, name: str) -> Iterable[Timing]:
     for case, kind in sorted(
         (found for found in _measured(results) if found[0].contract == name),
-        key=lambda found: (found[1], found[0].activation, place_of_transport(found[0].transport)),
+        key=lambda found: (found[1], found[0].userland, found[0].activation, place_of_transport(found[0].transport)),
     ):
         series = [one for one in results.series if (one.case, one.kind) == (case, kind) and one.samples]
         yield Timing(

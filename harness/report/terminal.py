@@ -75,6 +75,8 @@ def _lines(run: Outline, style: Style) -> Iterator[str]:
         yield style.painted(style.plain(line(image.name, _WIDTH)), "1")
         if image.cells:
             yield from table(_replies(image), style)
+            for column in (column for column in image.columns if column.why):
+                yield style.plain(f"  {NOTHING} {_name(column.name)}: {line(column.why, _WIDTH)}")
             yield ""
         if image.timings:
             yield from table(list(_times(image)), style)
@@ -90,11 +92,11 @@ def _lines(run: Outline, style: Style) -> Iterator[str]:
 
 
 def _replies(image: Image) -> list[list[Field]]:
-    rows = [[Field("replies"), *(Field(_name(activation)) for activation in image.activations)]]
+    rows = [[Field("replies"), *(Field(_name(column.name)) for column in image.columns)]]
     for transport in image.transports:
         row = [Field(_name(transport))]
-        for activation in image.activations:
-            cell = image.cells.get((transport, activation))
+        for column in image.columns:
+            cell = image.cell(transport, column)
             row.append(Field(f"{MARKS[cell.outcome]} {cell.words}", _COLOURS[cell.outcome]) if cell else _NONE)
         rows.append(row)
     return rows

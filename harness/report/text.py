@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from harness.record import Case, Kind, Outcome, Verdict
+from harness.userland import HOST
 
 #: What no view may pass on: C0 and C1 but tab and newline, the controls of direction, which can make a text read as
 #: another one, line separators, halves of surrogate pairs, and what XML 1.0 knows no way to write.
@@ -70,7 +71,8 @@ def ratio(value: float) -> str:
 
 def case_name(case: Case) -> str:
     """Return what a case is called below the name of its contract."""
-    return f"{case.activation}, {case.transport}"
+    name = f"{case.activation}, {case.transport}"
+    return name if case.userland == HOST.name else f"{case.userland}, {name}"
 
 
 def listed(items: Sequence[str]) -> str:

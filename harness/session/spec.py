@@ -34,6 +34,12 @@ lock_type = "file"
 """
 
 
+#: Quadlet's services (Podman 5.3 and newer) want this and come after it. It asks the system's manager, of which a
+#: session has none, for network-online.target until its 90 s are over. An empty file masks it, see systemd.unit(5):
+#: the `.container` files stay those of a machine that is online.
+_NETWORK_WAIT = "podman-user-wait-network-online.service"
+
+
 @dataclass(frozen=True, slots=True)
 class Bind:
     """A folder of the machine that a session sees."""
@@ -116,6 +122,7 @@ def config_files(paths: Paths, storage: str) -> dict[str, str]:
         f"{config}/containers/storage.conf": storage,
         f"{config}/containers/containers.conf": _CONTAINERS_CONF,
         f"{paths.units}/service.d/10-output.conf": _OUTPUT_DROP_IN.format(output=paths.output),
+        f"{paths.units}/{_NETWORK_WAIT}": "",
         f"{paths.output}/.keep": "",
     }
 

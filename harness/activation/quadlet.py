@@ -1,0 +1,145 @@
+"""A `.container` file, of which Podman's generator makes the service: podman-systemd.unit(5), Podman 4.8 or newer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.activation.base import Workload, quote
+from harness.activation.units import QUADLET, UnitActivation, socket_units
+from harness.contract import Contract, Ready
+from harness.errors import UnitRejected
+from harness.hints import hint
+from harness.session.bus import NoSuchUnit
+from harness.session.session import Session
+
+#: Podman's option -> the key of a `.container` file, as Podman 4.8 knows them. All else goes to PodmanArgs=: what got
+#: a key later would have an older Quadlet refuse the whole file.
+_KEYS = {
+    "--cap-add": "AddCapability",
+    "--cap-drop": "DropCapability",
+    "--env": "Environment",
+    "--hostname": "HostName",
+    "--name": "ContainerName",
+    "--network": "Network",
+    "--pull": "Pull",
+    "--secret": "Secret",
+    "--shm-size": "ShmSize",
+    "--tmpfs": "Tmpfs",
+    "--ulimit": "Ulimit",
+    "--user": "User",
+    "--userns": "UserNS",
+    "--volume": "Volume",
+    "--workdir": "WorkingDir",
+}
+
+#: A whole option -> its line.
+_SWITCHES = {
+    "--init": "RunInit=true",
+    "--read-only": "ReadOnly=true",
+    "--security-opt=label=disable": "SecurityLabelDisable=true",
+    "--security-opt=no-new-privileges": "NoNewPrivileges=true",
+}
+
+#: What Quadlet says in every command that it writes.
+_ALWAYS = frozenset({"--rm", "--replace"})
+
+_NOTIFY = {Ready.CONTAINER: ("Notify=true",)}
+
+#: What systemd runs at every reload, see systemd.generator(7).
+_GENERATOR = "/usr/lib/systemd/user-generators/podman-user-generator"
+
+
+def text(workload: Workload) -> str:
+    """Return the `.container` file of a workload.
+
+    It has no [Install]: the socket is what starts the service.
+    """
+    sockets = " ".join(socket_units(workload))
+    lines = [f"Image={workload.image}", *_settings(workload)]
+    content = "\n".join(lines)
+    return f"""\
+[Unit]
+Description={workload.name} in a container
+Requires={sockets}
+After={sockets}
+
+[Container]
+{content}
+"""
+
+
+def _settings(workload: Workload) -> Iterator[str]:
+    """Yield the lines of the section [Container] behind the image's."""
+    for option in workload.container:
+        yield from () if option in _ALWAYS else _lines(option)
+    yield from _NOTIFY.get(workload.ready, ())
+    if workload.command:
+        yield f"Exec={' '.join(quote(argument) for argument in workload.command)}"
+
+
+def _lines(option: str) -> Iterator[str]:
+    """Yield what says one of podman's options: its key, where it has one, else PodmanArgs=.
+
+    Environment= is a list of quoted words, and so is PodmanArgs=. The others take their value as it stands, so that
+    one with a special character in it goes to PodmanArgs=, too.
+    """
+    name, _, value = option.partition("=")
+    key = _KEYS.get(name)
+    if option in _SWITCHES:
+        yield _SWITCHES[option]
+    elif key == "Environment" or (key and value == quote(value)):
+        yield f"{key}={quote(value)}"
+    else:
+        yield f"PodmanArgs={quote(option)}"
+
+
+def refusal(contract: Contract) -> str:
+    """Return what Quadlet has no words for."""
+    if contract.image.ready is Ready.EXEC:
+        return "Quadlet makes no service of Type=exec, see podman-systemd.unit(5)"
+    if "" in contract.image.command:
+        return "Quadlet takes an empty argument in Exec= for the end of the command"
+    if ";" in contract.image.command:
+        return "Quadlet writes the argument ';' without the quotes that tell systemd it is no end of a command"
+    return ""
+
+
+def generated(session: Session, workload: Workload) -> dict[str, str]:
+    """Return name -> text of the service that Quadlet has made; raise UnitRejected with its own words otherwise."""
+    unit = f"{workload.name}.service"
+    try:
+        found = session.manager.properties(unit)
+    except NoSuchUnit:
+        raise _rejected(session, workload, f"Quadlet made no service of '{workload.name}{QUADLET}'.") from None
+    if found["LoadState"] != "loaded":
+        state = f"its state is '{found['LoadState']}'"
+        raise _rejected(session, workload, f"systemd does not load '{unit}', which Quadlet made: {state}.")
+    return {unit: session.run(["cat", found["FragmentPath"]]).text}
+
+
+def _rejected(session: Session, workload: Workload, sentence: str) -> UnitRejected:
+    """Return the error that shows what the generator says when it runs once more, without writing anything."""
+    dry = session.run([_GENERATOR, "-user", "-dryrun"], check=False)
+    said = dry.stderr.decode(errors="replace")
+    known = hint(said)
+    return UnitRejected(
+        sentence,
+        remedy=known.advice or "Correct what the generator complains of; podman-systemd.unit(5) has every key.",
+        evidence={
+            f"{workload.name}{QUADLET}": text(workload),
+            f"{_GENERATOR} -user -dryrun": said,
+            "the service that it would write": dry.text,
+        },
+        blame=known.blame,
+    )
+
+
+ACTIVATION = UnitActivation(
+    "quadlet",
+    lambda _session, workload: text(workload),
+    lambda workload: {f"{workload.name}{QUADLET}": text(workload)},
+    refusal,
+    needs=("quadlet",),
+    ending=QUADLET,
+    generated=generated,
+)
