@@ -92,15 +92,20 @@ def cases(inner: pytest.Pytester) -> pytest.Pytester:
     return inner
 
 
+def ways() -> list[str]:
+    """Return the activations that this machine's own userland is capable of."""
+    return [name for name, way in activations().items() if all(map(Capabilities().has, way.needs))]
+
+
 def test_ids(cases: pytest.Pytester) -> None:
     """Contract, activation, transport, each in its order."""
     found = collected(cases)
-    assert found == [f"test_reply[echo-{way}-{name}]" for way in activations() for name in Transport]
+    assert found == [f"test_reply[echo-{way}-{name}]" for way in ways() for name in Transport]
     assert "test_reply[echo-generate-udp6]" in found
 
 
 def test_k(cases: pytest.Pytester) -> None:
-    assert collected(cases, "-k", "udp6") == [f"test_reply[echo-{way}-udp6]" for way in activations()]
+    assert collected(cases, "-k", "udp6") == [f"test_reply[echo-{way}-udp6]" for way in ways()]
     assert collected(cases, "-k", "generate and unix") == ["test_reply[echo-generate-unix]"]
 
 
