@@ -7,6 +7,7 @@ import re
 import pytest
 
 from harness.activation import activations
+from harness.capabilities import Capabilities
 from harness.recorder import INFRASTRUCTURE
 from harness.transports import Transport
 from tests.runs import ECHO, REPOSITORY, run_inner

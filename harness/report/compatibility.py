@@ -54,7 +54,7 @@ def _userlands(found: Environment) -> Iterator[str]:
     yield _row("userland", *found.userlands)
     yield _row(*["---"] * (len(found.userlands) + 1))
     for program in programs:
-        yield _row(program, *(one.versions.get(program, NOTHING) for one in found.userlands.values()))
+        yield _row(program, *(one.versions.get(program, NOTHING) or "there" for one in found.userlands.values()))
 
 
 def _image(image: Image, notes: _Notes) -> Iterator[str]:

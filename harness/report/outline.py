@@ -264,7 +264,7 @@ def _columns(results: Results, used: set[tuple[str, str]]) -> Iterable[Column]:
         for activation in sorted({activation for _, activation in used}):
             why = "" if (userland, activation) in used else left_out.get(activation, "")
             if why or (userland, activation) in used:
-                name = f"{userland}: {activation}" if len(names) > 1 else activation
+                name = f"{userland}, {activation}" if len(names) > 1 else activation
                 yield Column(userland, activation, name, why)
 
 
