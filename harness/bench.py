@@ -28,6 +28,8 @@ from harness.service import Service, open_service
 from harness.session import opening
 from harness.session.session import Session
 from harness.transports import Transport
+from harness.userland import HOST, Userland
+from harness.userland.store import UserlandStore
 
 #: A cold activation in a shell: the client that the tutorial uses, timed by the shell's own clock.
 _SHELL_LOOP = """\
@@ -66,7 +68,9 @@ def measure(folder: Path, progress: Progress, rounds: int) -> Iterator[Row]:
     image = store.image(subject, base)
     yield from _lookup(store, subject, base)
     progress("sessions")
-    yield from _sessions(store.graph, rounds)
+    userlands = UserlandStore(default_folder())
+    names = dict.fromkeys(one.name for one in userlands.unpacked()) if opening.is_isolated() else {}
+    yield from _sessions(store.graph, [HOST, *map(userlands.get, names)], rounds)
     progress("cold activations and warm probes")
     with (
         opening.testing(store.graph) as session,
@@ -108,16 +112,24 @@ def _lookup(store: ImageStore, subject: Contract, base: Base) -> Iterator[Row]:
     yield Row("look up a built image", milliseconds(took))
 
 
-def _sessions(graph: Path, rounds: int) -> Iterator[Row]:
-    ready, gone, prepared = [], [], []
+def _sessions(graph: Path, userlands: Sequence[Userland], rounds: int) -> Iterator[Row]:
+    """Open and close sessions of each userland by turns."""
+    ready: dict[str, list[float]] = {userland.name: [] for userland in userlands}
+    gone, prepared = [], []
     for _ in range(rounds):
-        started = time.monotonic()
-        with opening.fresh(graph) as session:
-            ready.append(time.monotonic() - started)
-            prepared.append(_timed(lambda session=session: session.run(["podman", "unshare", "true"])))  # type: ignore[misc]
+        for userland in userlands:
             started = time.monotonic()
-        gone.append(time.monotonic() - started)
-    yield Row("session ready", milliseconds(ready))
+            with opening.fresh(graph, userland) as session:
+                ready[userland.name].append(time.monotonic() - started)
+                unshared = _timed(lambda session=session: session.run(["podman", "unshare", "true"]))  # type: ignore[misc]
+                started = time.monotonic()
+            if userland.is_host:
+                prepared.append(unshared)
+                gone.append(time.monotonic() - started)
+    own = ready.pop(HOST.name)
+    yield Row("session ready", milliseconds(own))
+    for name, took in ready.items():
+        yield Row(f"session ready, {name}", milliseconds(took), ratio(took, own))
     yield Row("  podman's pause process", milliseconds(prepared))
     yield Row("session gone", milliseconds(gone))
 
