@@ -16,10 +16,12 @@ from harness.session import account
 from harness.session.account import Account
 from harness.userland import Userland
 
-#: Runs a program in a folder's root; podman and crun read /proc. The mount is seen by this program alone.
+#: Runs a program in a folder's root without writing there; podman and crun read /proc and make folders in /run. The
+#: mounts are seen by this program alone.
 _ENTER = (
     *("unshare", "--mount", "--propagation=private", "--", "/bin/sh", "-c"),
-    'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"',
+    'mount --bind -o ro "$0" "$0" && mount --rbind /proc "$0/proc" && mount -t tmpfs tmpfs "$0/run" '
+    '&& exec chroot "$0" "$@"',
 )
 
 

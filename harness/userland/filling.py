@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from harness.command import base_environment, network_environment, run_with_progress
-from harness.errors import CapabilityMissing, CommandError, UsageError
+from harness.errors import Blame, CapabilityMissing, CommandError, UsageError
 from harness.images import Image, ImageStore
 from harness.progress import Progress
 from harness.session import account, opening
@@ -48,6 +48,7 @@ def install(recipe: Recipe, root: Path, progress: Progress) -> None:
         raise UsageError(
             f"The userland '{recipe.name}' can't be made: {error.sentence}",
             remedy="See what its last lines say of the mirror, the disk or a package.",
+            blame=Blame.MACHINE,
             evidence=error.evidence,
         ) from None
 
@@ -91,10 +92,13 @@ def export(image: Image, images: ImageStore, root: Path, progress: Progress) -> 
 
 
 def _run(title: str, command: tuple[str, ...], progress: Progress) -> None:
-    run_with_progress(
-        [*_CONTAINED, *command],
-        timeout_s=BUILD_LIMIT_S,
-        title=title,
-        progress=progress,
-        env=base_environment() | network_environment(),
-    )
+    try:
+        run_with_progress(
+            [*_CONTAINED, *command],
+            timeout_s=BUILD_LIMIT_S,
+            title=title,
+            progress=progress,
+            env=base_environment() | network_environment(),
+        )
+    except CommandError as error:
+        raise CommandError(command, error.status, stdout=error.stdout, timeout_s=error.timeout_s) from None

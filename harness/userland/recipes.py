@@ -53,7 +53,7 @@ class Recipe:
 _DEBIAN = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"),
     *("podman", "conmon", "crun", "runc", "catatonit", "uidmap"),
-    *("passt", "slirp4netns", "netavark", "aardvark-dns", "nftables", "docker-compose"),
+    *("slirp4netns", "netavark", "aardvark-dns", "nftables", "docker-compose"),
     *("socat", "curl", "ca-certificates", "iproute2", "python3", "procps", "kmod"),
 )
 
@@ -69,7 +69,8 @@ RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("bookworm", Tool.MMDEBSTRAP, _DEBIAN),
-        Recipe("trixie", Tool.MMDEBSTRAP, _DEBIAN),
+        # Debian 12's pasta does not work in a session without a routable interface; its Podman does without.
+        Recipe("trixie", Tool.MMDEBSTRAP, (*_DEBIAN, "passt")),
         Recipe("fedora", Tool.DNF, _FEDORA),
     )
 }
