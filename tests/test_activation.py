@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from harness.activation import Workload, activations, launcher
-from harness.activation.units import UnitActivation
 from harness.deadline import Deadline, wait_until
 from harness.errors import CommandError, UnitFailed, UsageError
 from harness.images import Image
@@ -19,8 +18,6 @@ from harness.transports import Endpoint, Listener, Transport
 from tests.sessions import over
 
 NAME = "tested"
-WAYS = tuple(activations())
-UNIT_WAYS = tuple(name for name, way in activations().items() if isinstance(way, UnitActivation))
 
 #: All but vsock, with a dual-stack socket.
 LISTENERS = (
@@ -38,11 +35,11 @@ def workload(user_session: Session, image_of: Callable[[str], Image]) -> Workloa
 
 def left(session: Session) -> dict[str, object]:
     """Return what is in the session of the workload."""
-    units = session.outside(session.paths.units)
+    folders = [session.outside(path) for path in (session.paths.units, session.paths.quadlets, session.paths.runtime)]
     containers = session.run(["podman", "ps", "--all", "--format", "{{.Names}}"]).text.split()
     listening = session.run(["ss", "-Hnltux"]).text
     found = {
-        "files": sorted(file.name for file in units.iterdir() if file.name.startswith(NAME)),
+        "files": sorted(file.name for folder in folders for file in folder.glob(f"{NAME}*")),
         "containers": [name for name in containers if name.startswith(NAME)],
         "failed": session.manager.failed_units(),
         "loaded": [
@@ -63,7 +60,7 @@ def ask(session: Session, endpoint: Endpoint) -> bytes:
 # -- from the start to the end ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.activations
 def test_a_life(user_session: Session, workload: Workload, way: str) -> None:
     """Asleep until the first client comes, awake for the next, asleep again; then everything is gone."""
     endpoint = workload.endpoints[Transport.TCP4]
@@ -83,7 +80,7 @@ def test_a_life(user_session: Session, workload: Workload, way: str) -> None:
     assert left(user_session) == {}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.activations
 def test_listening_wakes_nobody(user_session: Session, workload: Workload, way: str) -> None:
     """Systemd has every socket before any client comes, and no container runs for that."""
     with activations()[way].activate(user_session, workload) as activated:
@@ -97,7 +94,7 @@ def test_listening_wakes_nobody(user_session: Session, workload: Workload, way: 
 # -- unit files -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", UNIT_WAYS)
+@pytest.mark.activations("generate", "unit")
 def test_unit_files_are_right(user_session: Session, workload: Workload, way: str) -> None:
     """systemd itself has nothing to say against them, and they are what the session has."""
     with activations()[way].activate(user_session, workload) as activated:
@@ -141,7 +138,7 @@ def taken(session: Session, listener: Listener) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.activations
 @over("tcp4", "udp4", "unix")
 def test_an_address_in_use(user_session: Session, workload: Workload, way: str, transport: Transport) -> None:
     """The unit that could not listen is named, with systemd's reason; then nothing is left."""
@@ -182,7 +179,7 @@ def be_a_client_and_raise(way: str, session: Session, workload: Workload) -> Non
         raise KeyError("mine")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.activations
 def test_an_error_while_it_runs(user_session: Session, workload: Workload, way: str) -> None:
     """What a test raises goes through, and a container that runs is taken away all the same."""
     with pytest.raises(KeyError, match="mine"):
@@ -203,7 +200,7 @@ def be_a_client_in_vain(way: str, session: Session, workload: Workload) -> None:
         activated.wait_awake(Transport.TCP4, Deadline.after(20))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.activations
 def test_an_image_that_is_not_there(user_session: Session, workload: Workload, way: str) -> None:
     """Nothing is pulled: it fails when podman is first asked, with podman's words, and nothing is left."""
     image = "localhost/harness-tests/nothing:none"
@@ -214,7 +211,7 @@ def test_an_image_that_is_not_there(user_session: Session, workload: Workload, w
     assert left(user_session) == {}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.activations
 def test_two_workloads_beside_each_other(user_session: Session, workload: Workload, way: str) -> None:
     """The end of one leaves the other alone."""
     listeners = user_session.place([Listener((Transport.TCP4,), 5001)])
@@ -227,7 +224,7 @@ def test_two_workloads_beside_each_other(user_session: Session, workload: Worklo
     assert left(user_session) == {}
 
 
-@pytest.mark.parametrize("way", ["generate", "unit"])
+@pytest.mark.activations("generate", "quadlet", "unit")
 def test_a_name_that_the_session_has_itself(user_session: Session, workload: Workload, way: str) -> None:
     """The session's own D-Bus is not hidden by a contract of its name, and nothing is written."""
     with (

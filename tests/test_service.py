@@ -28,8 +28,6 @@ TCP4, TCP6, UDP4 = Transport.TCP4, Transport.TCP6, Transport.UDP4
 #: No client of these tests goes there.
 NEITHER = frozenset({Transport.VSOCK, Transport.TCP6, Transport.UDP6})
 
-each_activation = pytest.mark.parametrize("activation", activations())
-
 Open = Callable[..., contextlib.AbstractContextManager[Service]]
 
 
@@ -54,11 +52,11 @@ def container_names(session: Session) -> list[str]:
     return session.run(["podman", "ps", "--all", "--format", "{{.Names}}"]).text.split()
 
 
-@each_activation
-def test_cold_warm_and_cold_again(activation: str, opened: Open) -> None:
-    with opened(ECHO, activation) as service:
+@pytest.mark.activations
+def test_cold_warm_and_cold_again(way: str, opened: Open) -> None:
+    with opened(ECHO, way) as service:
         assert service.name == "echo"
-        assert service.activation == activation
+        assert service.activation == way
         assert not service.awake(TCP4)
         cold = service.ask_cold(TCP4)
         assert service.awake(TCP4)
@@ -71,19 +69,24 @@ def test_cold_warm_and_cold_again(activation: str, opened: Open) -> None:
         assert service.replies == [cold, warm, again]
 
 
-@each_activation
-def test_nothing_is_left_of_a_service(activation: str, opened: Open, user_session: Session) -> None:
+@pytest.mark.activations
+def test_nothing_is_left_of_a_service(way: str, opened: Open, user_session: Session) -> None:
     """Not even of one that failed, with its client still waiting."""
-    units = user_session.outside(user_session.paths.units)
-    files = set(units.iterdir())
-    with opened(BROKEN / "dies-on-start", activation) as service, contextlib.suppress(ProbeFailed):
-        if activation != "launcher":
-            assert set(units.iterdir()) - files == {units / "dies-on-start.socket", units / "dies-on-start.service"}
+    folders = [user_session.outside(path) for path in (user_session.paths.units, user_session.paths.quadlets)]
+
+    def files() -> list[str]:
+        return sorted(file.name for folder in folders for file in folder.glob("*.*"))
+
+    before = files()
+    with opened(BROKEN / "dies-on-start", way) as service, contextlib.suppress(ProbeFailed):
+        if way != "launcher":
+            service_file = "dies-on-start.container" if way == "quadlet" else "dies-on-start.service"
+            assert set(files()) - set(before) == {"dies-on-start.socket", service_file}
         service.ask_cold(TCP4)
-    assert set(units.iterdir()) == files
+    assert files() == before
     assert container_names(user_session) == []
     assert user_session.manager.failed_units() == []
-    with opened(ECHO, activation) as service:
+    with opened(ECHO, way) as service:
         service.ask_cold(TCP4)
 
 

@@ -49,31 +49,38 @@ def test_a_mark_before_its_time() -> None:
     assert caught.value.blame is Blame.HARNESS
 
 
-@pytest.fixture(params=["generate", "unit", "launcher"])
-def service(request: pytest.FixtureRequest, harness_runtime: Runtime, echo_image: Image) -> Iterator[Service]:
+@pytest.fixture
+def service(way: str, harness_runtime: Runtime, echo_image: Image) -> Iterator[Service]:
     """The echo service, asleep."""
     with open_service(
         harness_runtime.session(),
         load(ECHO),
         echo_image,
-        activations()[request.param],
+        activations()[way],
         harness_runtime.lacking,
         harness_runtime.options.timeout_scale,
     ) as opened:
         yield opened
 
 
+#: The marks that an activation has not: the launcher's service has been active all the time, and Quadlet leaves the
+#: container in the service's own cgroup.
+LACKING = {"launcher": {Mark.JOB, Mark.PODMAN}, "quadlet": {Mark.RUNTIME}}
+
+
+@pytest.mark.activations
 def test_an_activation(service: Service) -> None:
-    """Every mark is there that the activation can have; the launcher's service has been active all the time."""
+    """Every mark is there that the activation can have."""
     by_launcher = service.activation == "launcher"
     found = service.time_cold(Transport.TCP4)
-    assert list(found.at) == [mark for mark in Mark if not (by_launcher and mark in (Mark.JOB, Mark.PODMAN))]
+    assert list(found.at) == [mark for mark in Mark if mark not in LACKING.get(service.activation, ())]
     assert (found.ready_s is None) is by_launcher
     warm = service.time_warm(Transport.TCP4)
     assert list(warm.at) == [Mark.CONNECT, Mark.REPLY, Mark.END]
     assert warm.whole_s < found.whole_s
 
 
+@pytest.mark.activations
 def test_a_clock_that_steps(service: Service) -> None:
     """Podman writes in real time: when that is set during the activation, there is no timeline."""
     before = timeline.clock_offset()

@@ -207,8 +207,9 @@ _QUOTED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "%": "%%", "$": "
 def quote(argument: str) -> str:
     """Return one argument for a line such as ExecStart=, see "Quoting" in systemd.syntax(7).
 
-    `%` and `$` are doubled, since systemd expands specifiers and variables in such lines.
+    `%` and `$` are doubled, since systemd expands specifiers and variables in such lines. What can't be printed is
+    quoted, too: readers of such files differ in what they take for a blank, which they drop at a line's end.
     """
     text = "".join(_QUOTED.get(character, character) for character in argument)
-    plain = text and not any(character in text for character in " \t'\";\\")
+    plain = text and text.isprintable() and not any(character in text for character in " '\";\\")
     return text if plain else f'"{text}"'

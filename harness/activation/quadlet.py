@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.activation.base import Workload, quote
+from harness.activation.base import Activated, Workload, quote
 from harness.activation.units import QUADLET, UnitActivation, socket_units
 from harness.contract import Contract, Ready
-from harness.errors import UnitRejected
+from harness.errors import CapabilityMissing, HarnessError, UnitRejected
 from harness.hints import hint
 from harness.session.bus import NoSuchUnit
-from harness.session.session import Session
 
 #: Podman's option -> the key of a `.container` file, as Podman 4.8 knows them. All else goes to PodmanArgs=: what got
 #: a key later would have an older Quadlet refuse the whole file.
@@ -71,26 +70,26 @@ After={sockets}
 def _settings(workload: Workload) -> Iterator[str]:
     """Yield the lines of the section [Container] behind the image's."""
     for option in workload.container:
-        yield from () if option in _ALWAYS else _lines(option)
+        if option not in _ALWAYS:
+            yield _line(option)
     yield from _NOTIFY.get(workload.ready, ())
     if workload.command:
         yield f"Exec={' '.join(quote(argument) for argument in workload.command)}"
 
 
-def _lines(option: str) -> Iterator[str]:
-    """Yield what says one of podman's options: its key, where it has one, else PodmanArgs=.
+def _line(option: str) -> str:
+    """Return what says one of podman's options: its key, where it has one, else PodmanArgs=.
 
     Environment= is a list of quoted words, and so is PodmanArgs=. The others take their value as it stands, so that
     one with a special character in it goes to PodmanArgs=, too.
     """
+    if option in _SWITCHES:
+        return _SWITCHES[option]
     name, _, value = option.partition("=")
     key = _KEYS.get(name)
-    if option in _SWITCHES:
-        yield _SWITCHES[option]
-    elif key == "Environment" or (key and value == quote(value)):
-        yield f"{key}={quote(value)}"
-    else:
-        yield f"PodmanArgs={quote(option)}"
+    if key == "Environment" or (key and value == quote(value)):
+        return f"{key}={quote(value)}"
+    return f"PodmanArgs={quote(option)}"
 
 
 def refusal(contract: Contract) -> str:
@@ -104,21 +103,24 @@ def refusal(contract: Contract) -> str:
     return ""
 
 
-def generated(session: Session, workload: Workload) -> dict[str, str]:
+def generated(activated: Activated) -> dict[str, str]:
     """Return name -> text of the service that Quadlet has made; raise UnitRejected with its own words otherwise."""
-    unit = f"{workload.name}.service"
+    (unit,) = activated.services
     try:
-        found = session.manager.properties(unit)
+        found = activated.session.manager.properties(unit)
     except NoSuchUnit:
-        raise _rejected(session, workload, f"Quadlet made no service of '{workload.name}{QUADLET}'.") from None
+        raise _rejected(activated, f"Quadlet made no service of '{activated.workload.name}{QUADLET}'.") from None
     if found["LoadState"] != "loaded":
         state = f"its state is '{found['LoadState']}'"
-        raise _rejected(session, workload, f"systemd does not load '{unit}', which Quadlet made: {state}.")
-    return {unit: session.run(["cat", found["FragmentPath"]]).text}
+        raise _rejected(activated, f"systemd does not load '{unit}', which Quadlet made: {state}.")
+    return {unit: activated.session.run(["cat", found["FragmentPath"]]).text}
 
 
-def _rejected(session: Session, workload: Workload, sentence: str) -> UnitRejected:
+def _rejected(activated: Activated, sentence: str) -> HarnessError:
     """Return the error that shows what the generator says when it runs once more, without writing anything."""
+    session, workload = activated.session, activated.workload
+    if session.run(["test", "-e", _GENERATOR], check=False).status:
+        return CapabilityMissing("quadlet", f"there is no '{_GENERATOR}'", "install Podman 4.4 or newer")
     dry = session.run([_GENERATOR, "-user", "-dryrun"], check=False)
     said = dry.stderr.decode(errors="replace")
     known = hint(said)
@@ -128,7 +130,8 @@ def _rejected(session: Session, workload: Workload, sentence: str) -> UnitReject
         evidence={
             f"{workload.name}{QUADLET}": text(workload),
             f"{_GENERATOR} -user -dryrun": said,
-            "the service that it would write": dry.text,
+            "what it would write": dry.text,
+            "systemd --user": activated.evidence()["systemd --user"],
         },
         blame=known.blame,
     )

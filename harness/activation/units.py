@@ -17,7 +17,7 @@ from harness.transports import Listener, Transport
 ServiceText = Callable[[Session, Workload], str]
 
 #: Returns name -> text of what a generator has made of the files; raises an error where it has made nothing.
-Generated = Callable[[Session, Workload], Mapping[str, str]]
+Generated = Callable[[Activated], Mapping[str, str]]
 
 #: What the service's file of an activation ends in: a unit, or what Podman's generator makes one of.
 _UNIT, QUADLET = ".service", ".container"
@@ -82,7 +82,7 @@ class InstalledUnits(Activated):
             self.session.write(_path(self.session, name), text)
         self.session.capture(self.services[0])
         self.session.manager.reload()
-        self._generated = generated(self.session, self.workload)
+        self._generated = generated(self)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ class UnitActivation(Activation):
         refusal: Callable[[Contract], str] = lambda _contract: "",
         needs: tuple[str, ...] = (),
         ending: str = _UNIT,
-        generated: Generated = lambda _session, _workload: {},
+        generated: Generated = lambda _activated: {},
     ) -> None:
         self.name = name
         self.needs = needs
