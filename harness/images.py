@@ -59,14 +59,15 @@ class ImageStore:
         self._progress = progress
         #: podman's graph root, owned by the account of the sessions.
         self.graph = folder / "store"
-        self._records = folder / "images"
+        #: What is known of each image.
+        self.records = folder / "images"
 
     # -- looking ------------------------------------------------------------------------------------------------
 
     def images(self) -> tuple[Image, ...]:
         """Return every image in the store, by name."""
         found = []
-        for file in sorted(self._records.glob("*.json")):
+        for file in sorted(self.records.glob("*.json")):
             with contextlib.suppress(OSError, ValueError, TypeError):
                 found.append(Image(**json.loads(file.read_text(encoding="utf-8"))))
         return tuple(image for image in found if self._present(image))
@@ -233,7 +234,7 @@ class ImageStore:
 
     def prepare(self) -> None:
         """Make the store's folders, the graph root for the sessions' account, everything else for the caller."""
-        for folder in (self._records, self.graph):
+        for folder in (self.records, self.graph):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if opening.is_isolated():
             account, now = accounts.throwaway(), self.graph.stat()
@@ -265,7 +266,7 @@ class ImageStore:
         return (self.graph / "overlay-images" / image.id).is_dir()
 
     def _record(self, name: str, source: str) -> Path:
-        return self._records / f"{name}-{source[:12]}.json"
+        return self.records / f"{name}-{source[:12]}.json"
 
     def _keep(self, image: Image) -> Image:
         file = self._record(image.name, image.source)

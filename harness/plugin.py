@@ -15,7 +15,7 @@ from harness.bases import Base
 from harness.capabilities import GUEST
 from harness.cases import RUNTIME, RUNTIMES, measures
 from harness.errors import HarnessError
-from harness.guest import inside
+from harness.guest import inside, plan
 from harness.guest.engine import Mode
 from harness.guest.outside import GuestTests
 from harness.progress import Progress
@@ -76,9 +76,9 @@ def _configure_guest(config: pytest.Config, runtime: Runtime, worker_input: dict
     needed = mode is Mode.ALWAYS or not all(map(runtime.capabilities.has, GUEST))
     if mode is Mode.NEVER or not needed or config.option.collectonly or (is_worker and not folder):
         return
+    if problem := plan.refusal(runtime.guest, runtime.options.userlands):
+        raise pytest.UsageError(f"--harness-guest=always, but {problem}.")
     if runtime.guest.engine is None:
-        if mode is Mode.ALWAYS:
-            raise pytest.UsageError(f"--harness-guest=always, but no guest can be booted: {runtime.guest.problem}.")
         return
     tests = GuestTests(config, runtime, runtime.guest, _progress(config), folder)
     config.stash[_GUEST_TESTS] = tests

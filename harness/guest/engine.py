@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from harness.guest.system import System
+
 
 class Mode(StrEnum):
     """When tests run in a guest."""
@@ -60,6 +62,8 @@ class Boot:
     #: The command's whole environment.
     env: Mapping[str, str]
     memory_mb: int = 2048
+    #: The whole machine that the guest is to be; None for this machine's own files without its systemd.
+    system: System | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class Launch:
     modules: str = ""
     #: Whether it runs faster on one processor than when the machine's scheduler moves it about.
     pinned: bool = False
+    #: The block device, as the guest sees it, with an empty ext4 for what a whole machine writes.
+    disk: str = ""
 
 
 class Engine(Protocol):

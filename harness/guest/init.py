@@ -1,21 +1,23 @@
 """The first process of a guest: makes the usual file systems, loads modules, runs one command, switches off.
 
-Run by the guest's kernel as `python -I -S init.py FOLDER` with nothing but the standard library. FOLDER is the exchange
-folder; it holds `boot.json`, and gets `booted` (the kernel's release), `output` (of the command) and `status` (its exit
-status, or what went wrong before it could start).
+Run by the guest's kernel as `python -I -S init.py FOLDER` with nothing but the standard library; FOLDER is the exchange
+folder. Where the guest is to be a whole machine of another userland, it does not run the command itself, but becomes
+that userland's systemd, which does.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent / "session"))
+_HERE = Path(__file__).resolve().parent
+sys.path.insert(0, os.fspath(_HERE))
+sys.path.insert(0, os.fspath(_HERE.parent / "session"))
+import command  # type: ignore[import-not-found,unused-ignore]
+import switch  # type: ignore[import-not-found,unused-ignore]
 import syscalls  # type: ignore[import-not-found,unused-ignore]
 
 #: As in `engine.py`, which needs more than the standard library's start here.
@@ -88,43 +90,17 @@ def load_modules(folder: str, names: list[str]) -> None:
         os.close(descriptor)
 
 
-def run(boot: dict[str, Any], output: str) -> int:
-    """Run the command to its end, reaping all that lose their parent; return its exit status."""
-    log = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-    command = os.fork()
-    if command == 0:
-        try:
-            os.setsid()
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            os.chdir(boot["cwd"])
-            os.execvpe(boot["command"][0], boot["command"], boot["env"])
-        except OSError as error:
-            os.write(2, f"init: {error}\n".encode())
-        os._exit(127)
-    while True:
-        pid, status = os.wait()
-        if pid == command:
-            return os.waitstatus_to_exitcode(status)
-
-
-def write(path: str, text: str) -> None:
-    """Write a file that appears with its whole text."""
-    Path(f"{path}.new").write_text(text, encoding="utf-8")
-    os.rename(f"{path}.new", path)
-
-
 def main(folder: str) -> None:
     """Do it all, and say in the exchange folder how it ended."""
     make_file_systems()
     share(folder)
-    boot = json.loads(Path(folder, "boot.json").read_text(encoding="utf-8"))
-    if boot["modules_folder"]:
-        load_modules(boot["modules_folder"], boot["modules"])
+    task = command.read(folder)
+    if task["modules_folder"]:
+        load_modules(task["modules_folder"], task["modules"])
     syscalls.bring_up_loopback()
-    write(f"{folder}/booted", os.uname().release)
-    write(f"{folder}/status", str(run(boot, f"{folder}/output")))
+    if task["system"]:
+        switch.to_systemd(task["system"], folder)
+    command.main(folder)
 
 
 if __name__ == "__main__":

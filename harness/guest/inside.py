@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import pytest
 
-from harness import bases, images
+from harness import images
 from harness.bases import Base
 from harness.cache import default_folder
 from harness.errors import ImageError
@@ -21,8 +21,8 @@ from harness.guest.engine import FOLDER_VARIABLE, USERLAND_VARIABLE
 from harness.images import Image, ImageStore
 from harness.userland import HOST, Userland
 
-#: What the run outside writes: the tests, and why images could not be built.
-TESTS_FILE, UNBUILT_FILE = "tests.json", "unbuilt.json"
+#: What the run outside writes: the tests, why images could not be built, and what bases are made from outside.
+TESTS_FILE, UNBUILT_FILE, BASES_FILE = "tests.json", "unbuilt.json", "bases.json"
 
 #: What this run writes: one JSON object per line, `{"start": ID}` or `{"id": ID, "report": ...}`.
 REPORTS_FILE = "reports.jsonl"
@@ -43,15 +43,17 @@ def userland() -> Userland:
 class ReadOnlyStore(ImageStore):
     """The machine's store as a guest sees it: nothing is built, fetched or written."""
 
-    def __init__(self, unbuilt: Mapping[str, str]) -> None:
+    def __init__(self, unbuilt: Mapping[str, str], recipes: Mapping[str, str]) -> None:
         super().__init__(default_folder())
+        #: Base -> hash of what it is made from outside, where another release of the distribution may be.
+        self._recipes = recipes
         #: Name of a contract -> why its image could not be built outside.
         self._unbuilt = unbuilt
 
     def built(self, name: str, file: Path, base: Base) -> Image:
         """Return an image as the run outside has built it."""
         self._refuse(name)
-        foundation = self._there(f"base-{base}", self.find(f"base-{base}", bases.recipe(base)))
+        foundation = self._there(f"base-{base}", self.find(f"base-{base}", self._recipes[base]))
         return self._there(name, self.find(name, images.source_hash(file, foundation.id)))
 
     def existing(self, name: str, reference: str) -> Image:
@@ -78,7 +80,8 @@ def store() -> ImageStore | None:
     exchange = folder()
     if exchange is None:
         return None
-    return ReadOnlyStore(json.loads((exchange / UNBUILT_FILE).read_text(encoding="utf-8")))
+    told = [json.loads((exchange / name).read_text(encoding="utf-8")) for name in (UNBUILT_FILE, BASES_FILE)]
+    return ReadOnlyStore(*told)
 
 
 class Teller:

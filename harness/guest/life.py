@@ -96,7 +96,6 @@ class Guest:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or new_folder()
         self._engine: Engine | None = None
-        self._booted: Deadline | None = None
         self._ended: int | None = None
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Only root's keeper needs a cgroup: an ordinary user's guest ends with its processes' parents.
@@ -135,10 +134,12 @@ class Guest:
             "env": dict(boot.env),
             "modules_folder": launch.modules,
             "modules": MODULES,
+            "system": boot.system and boot.system.task(self.folder, launch.modules, launch.disk),
         }
         (self.folder / BOOT_FILE).write_text(json.dumps(task), encoding="utf-8")
+        if boot.system:
+            boot.system.give(self.folder)
         self._engine = engine
-        self._booted = Deadline.after(engine.boot_limit_s)
         self._send(
             {
                 "argv": launch.argv,

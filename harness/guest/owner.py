@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import cache
+from harness import bases, cache
+from harness.bases import Base
 from harness.command import SYSTEM_PATH
 from harness.errors import GuestError, HarnessError
 from harness.guest import inside
-from harness.guest.engine import FOLDER_VARIABLE, Boot, Engine
+from harness.guest.engine import FOLDER_VARIABLE, USERLAND_VARIABLE, Boot, Engine
 from harness.guest.life import Guest, Limits
+from harness.guest.system import CACHE, PACKAGES, SOURCE, System
 
 #: Longest time in a guest without a test that begins or ends, in seconds, for a time scale of 1; a contract's own
 #: limits end every test long before.
@@ -69,14 +71,16 @@ class Owner:
         command: Callable[[Wanted, Path], Sequence[str]],
         cwd: Path,
         time_scale: float,
+        system: Callable[[Wanted, Path], System | None] = lambda _wanted, _folder: None,
     ) -> None:
-        """Make the folder; `build` makes the image of a contract, `command` is the run inside."""
+        """Make the folder; `build` makes the image of a contract, `command` is the run inside, on `system`."""
         self.guest = Guest()
         self._engine = engine
         self._build = build
         self._command = command
         self._cwd = cwd
         self._time_scale = time_scale
+        self._system = system
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -104,9 +108,11 @@ class Owner:
     def _run(self, wanted: Wanted) -> None:
         try:
             self._prepare(wanted)
+            boot = self._boot(wanted)
             self._phase("boots")
-            self.guest.boot(self._engine, self._boot(wanted))
-            limits = Limits(self._engine.boot_limit_s, STALL_LIMIT_S * self._time_scale)
+            self.guest.boot(self._engine, boot)
+            boot_limit_s = self._engine.boot_limit_s * (boot.system.boot_factor if boot.system else 1)
+            limits = Limits(boot_limit_s, STALL_LIMIT_S * self._time_scale)
             self.guest.watch(limits, self._progress, self._stop.is_set)
         except HarnessError as error:
             self._fail(error)
@@ -123,10 +129,15 @@ class Owner:
             except HarnessError as error:
                 unbuilt[name] = str(error)
         publish(self.guest.folder / inside.UNBUILT_FILE, json.dumps(unbuilt))
+        publish(self.guest.folder / inside.BASES_FILE, json.dumps({base: bases.recipe(base) for base in Base}))
 
     def _boot(self, wanted: Wanted) -> Boot:
         folder = self.guest.folder
-        return Boot(folder, tuple(self._command(wanted, folder)), os.fspath(self._cwd), environment(folder))
+        self._phase("waits for the packages of its Python")
+        system = self._system(wanted, folder)
+        variables = environment_on(system, folder) if system else environment(folder)
+        command = tuple(self._command(wanted, folder))
+        return Boot(folder, command, os.fspath(self._cwd), variables, system=system)
 
     def _progress(self) -> int:
         file = self.guest.folder / inside.REPORTS_FILE
@@ -157,4 +168,22 @@ def environment(folder: Path) -> Mapping[str, str]:
         "TMPDIR": "/run/tmp",
         FOLDER_VARIABLE: os.fspath(folder),
         cache.FOLDER_VARIABLE: os.fspath(cache.default_folder()),
+    }
+
+
+def environment_on(system: System, folder: Path) -> Mapping[str, str]:
+    """Return the environment of the run on a machine of its own, but for what its login sets."""
+    return {
+        "HOME": system.account.home,
+        "LANG": "C.UTF-8",
+        "LOGNAME": system.account.name,
+        "PATH": SYSTEM_PATH,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": os.pathsep.join([PACKAGES, SOURCE]),
+        "SHELL": "/bin/sh",
+        "TMPDIR": "/run/tmp",
+        "USER": system.account.name,
+        FOLDER_VARIABLE: os.fspath(folder),
+        USERLAND_VARIABLE: system.userland.name,
+        cache.FOLDER_VARIABLE: f"{folder}/{CACHE}",
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.guest.engine import Engine, EngineName, Mode
 from harness.guest.uml import Uml
 from harness.guest.virtme import Virtme
 from harness.machine import Machine
+from harness.userland import HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,21 @@ class Plan:
     def name(self) -> str:
         """What the header and reports call the guest."""
         return f"{self.engine.name}, kernel {self.engine.kernel()}" if self.engine else "none"
+
+
+def refusal(plan: Plan, userlands: Sequence[str]) -> str:
+    """Return why the tests of these userlands can't run in the guest that was planned, or ""."""
+    if plan.mode is not Mode.ALWAYS:
+        return ""
+    if plan.engine is None:
+        return f"no guest can be booted: {plan.problem}"
+    if userlands == (HOST.name,):
+        return ""
+    if len(userlands) > 1:
+        return f"a guest has one userland, and --harness-userland names {len(userlands)}: {', '.join(userlands)}"
+    if plan.engine.name is not EngineName.UML:
+        return f"only the engine 'uml' boots another userland than the machine's own, and not '{plan.engine.name}'"
+    return ""
 
 
 def engines(machine: Machine, kernel: str = "") -> tuple[Engine, ...]:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.command import SYSTEM_PATH
+from harness.errors import CapabilityMissing
 from harness.guest.engine import Boot, EngineName, Launch
 from harness.machine import Machine
+from harness.session.account import Account
 
 #: Where Debian's package puts the modules, in a folder named by the release.
 MODULES_FOLDER = Path("/usr/lib/uml/modules")
@@ -22,6 +24,9 @@ INIT = Path(__file__).with_name("init.py")
 
 #: Longest answer of `linux.uml --version`, in seconds.
 _VERSION_LIMIT_S = 5.0
+
+#: Size of a machine's disk, and longest making of it, in seconds; it takes 0.05 s.
+_DISK_SIZE, _DISK_LIMIT_S = "8G", 30.0
 
 _REMEDY = "install the package 'user-mode-linux', where the distribution has it"
 
@@ -61,8 +66,10 @@ class Uml:
         init.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n", encoding="utf-8")
         init.chmod(0o700)
         argv = (
+            *(_as(boot.system.account) if boot.system else ()),
             self._program() or "linux.uml",
             f"mem={boot.memory_mb}M",
+            *((f"ubd0={self._disk(boot.folder)}",) if boot.system else ()),
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
             *(f"uml_dir={boot.folder}/uml/", "umid=guest"),
             *("con0=null,fd:1", "con=null", "ssl=null"),
@@ -71,7 +78,32 @@ class Uml:
         )
         # The memory is a file without a name in TMPDIR, which the keeper has made for it where it could.
         env = {"PATH": SYSTEM_PATH, "HOME": os.fspath(boot.folder), "TMPDIR": "/dev/shm"}  # noqa: S108
-        return Launch(argv, env, modules=os.fspath(MODULES_FOLDER / self.kernel()), pinned=True)
+        modules = os.fspath(MODULES_FOLDER / self.kernel())
+        return Launch(argv, env, modules=modules, pinned=True, disk="/dev/ubda" if boot.system else "")
+
+    def _disk(self, folder: Path) -> Path:
+        """Make the disk, a file that takes as much room as is written to it; return its path."""
+        disk = folder / "disk"
+        program = self.machine.program("mke2fs")
+        if program is None:
+            raise CapabilityMissing("mke2fs", "a machine in a guest needs a disk", "install the package 'e2fsprogs'")
+        # What would survive a crash is of no use here.
+        command = [program, "-q", "-t", "ext4", "-O", "^has_journal", "-E", "nodiscard", os.fspath(disk), _DISK_SIZE]
+        self.machine.run(command, timeout_s=_DISK_LIMIT_S)
+        return disk
 
     def _program(self) -> str | None:
         return self.machine.program("linux.uml")
+
+
+def _as(account: Account) -> tuple[str, ...]:
+    """Return the command prefix for a kernel whose user `account` can write to what it makes in a shared folder.
+
+    By hostfs a new file belongs to who runs the kernel. It keeps of root's capabilities only that of reading all files;
+    the bit keeps that for access(2), too, by which hostfs asks first.
+    """
+    if os.geteuid() == account.uid:
+        return ()
+    ids = (f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups")
+    kept = [f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+    return ("/usr/bin/setpriv", *ids, "--securebits=+no_setuid_fixup", *kept, "--")
