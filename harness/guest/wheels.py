@@ -52,11 +52,8 @@ def packages(userland: Userland, plugins: Iterable[str], folder: Path, progress:
 
 def python_of(userland: Userland) -> str:
     """Return the version of a userland's `python3`, such as 3.13; raise UsageError where there is none."""
-    try:
-        name = Path(userland.file("/usr/bin/python3")).readlink().name
-    except OSError:
-        name = ""
-    if match := re.fullmatch(r"python(3\.\d+)", name):
+    program = userland.file("/usr/bin/python3")  # which follows its link
+    if program.is_file() and (match := re.fullmatch(r"python(3\.\d+)", program.name)):
         return match[1]
     raise UsageError(
         f"The userland '{userland.name}' can't run the tests: /usr/bin/python3 is no link to a Python 3 there.",
