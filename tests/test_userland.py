@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import stat
@@ -24,48 +23,7 @@ from harness.userland.recipes import RECIPES
 from harness.userland.store import UserlandStore
 from tests.probing import as_root
 from tests.processes import shell
-
-#: What a session needs, as empty programs: enough for a look at the files.
-PROGRAMS = (
-    *("systemctl", "systemd-socket-activate", "dbus-daemon", "sh", "ip", "podman", "conmon", "crun"),
-    *("socat", "curl", "newuidmap", "newgidmap"),
-)
-
-
-def entry(name: str, mode: int = 0o755, content: bytes = b"", **fields: object) -> tuple[tarfile.TarInfo, bytes]:
-    """Return one file of a tar."""
-    info = tarfile.TarInfo(name)
-    info.mode, info.size = mode, len(content)
-    for key, value in fields.items():
-        setattr(info, key, value)
-    return info, content
-
-
-def link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
-    """Return one symbolic link of a tar."""
-    return entry(name, type=tarfile.SYMTYPE, linkname=target)
-
-
-def distribution(*more: tuple[tarfile.TarInfo, bytes], without: str = "") -> list[tuple[tarfile.TarInfo, bytes]]:
-    """Return the files of a distribution that has the names of all that a session needs."""
-    return [
-        entry("./", 0o700, type=tarfile.DIRTYPE),
-        link("./bin", "usr/bin"),
-        *(entry(f"./usr/bin/{name}", 0o4755 if "map" in name else 0o755) for name in PROGRAMS if name != without),
-        entry("./usr/lib/systemd/systemd"),
-        entry("./usr/lib/systemd/user/dbus.socket", 0o644),
-        entry("./usr/lib/os-release", 0o644, b'NAME=x\nPRETTY_NAME="A Small One 1"\n'),
-        link("./etc/os-release", "/usr/lib/os-release"),
-        *more,
-    ]
-
-
-def packed(file: Path, entries: list[tuple[tarfile.TarInfo, bytes]], mode: str = "w") -> Path:
-    """Write a tar."""
-    with tarfile.open(file, mode, format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
-        for info, content in entries:
-            tar.addfile(info, io.BytesIO(content))
-    return file
+from tests.userlands import distribution, entry, link, packed
 
 
 @pytest.fixture
@@ -373,10 +331,10 @@ def namespace(folder: Path) -> str:
 def inside(name: str) -> list[str]:
     """Return the processes of a process namespace."""
     found = []
-    for link in Path("/proc").glob("[0-9]*/ns/pid"):
+    for space in Path("/proc").glob("[0-9]*/ns/pid"):
         with contextlib.suppress(OSError):
-            if os.fspath(link.readlink()) == name:
-                found.append(link.parts[2])
+            if os.fspath(space.readlink()) == name:
+                found.append(space.parts[2])
     return found
 
 

@@ -18,7 +18,7 @@ from harness.session import opening
 from harness.userland import Userland
 from harness.userland.store import UserlandStore
 from tests.sessions import isolated
-from tests.test_userland import distribution, entry, packed
+from tests.userlands import distribution, entry, packed
 
 pytestmark = isolated
 
