@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,22 @@ def test_nobody_waits_for_the_network(session: Session, workload: Workload) -> N
         assert "podman-user-wait-network-online.service" in activated.files[UNIT]
         assert session.manager.properties("podman-user-wait-network-online.service")["LoadState"] == "masked"
         assert native.ask(session, workload.endpoints[TCP4], b"hello", Deadline.after(20)).body == b"hello"
+
+
+def test_without_the_mask_they_would(session: Session, workload: Workload) -> None:
+    """The client is not answered while the service waits, which is long before the 90 s are over."""
+    mask = f"{session.paths.units}/podman-user-wait-network-online.service"
+    session.remove(mask)
+    try:
+        with activations()["quadlet"].activate(session, workload):
+            assert native.ask(session, workload.endpoints[TCP4], b"hello", Deadline.after(1)).body == b""
+            state = session.manager.state("podman-user-wait-network-online.service")
+            session.manager.kill("podman-user-wait-network-online.service", signal.SIGKILL)
+    finally:
+        session.write(mask, "")
+        session.manager.reload()
+    assert state["ActiveState"] == "activating"
+    assert left(session) == {}
 
 
 # -- mistakes ---------------------------------------------------------------------------------------------------------
