@@ -80,7 +80,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("userland", names, ids=ids, scope="session")
     if "case" in metafunc.fixturenames:
         _generate_cases(metafunc)
-    elif named := metafunc.definition.get_closest_marker("activations"):
+    named = metafunc.definition.get_closest_marker("activations")
+    if named and "way" in metafunc.fixturenames:
         _generate_ways(metafunc, named.args)
 
 

@@ -21,6 +21,9 @@ def test_two(way): pass
 
 @pytest.mark.activations("launcher")
 def test_launcher(way): pass
+
+@pytest.mark.activations
+def test_without_one(): pass
 """
 
 
@@ -30,14 +33,14 @@ def test_a_test_by_all_activations(inner: pytest.Pytester) -> None:
     run = run_inner(inner)
     possible = [name for name, way in activations().items() if all(map(Capabilities().has, way.needs))]
     expected = [*(f"test_all[{name}]" for name in possible), "test_two[launcher]", "test_two[unit]"]
-    assert run.outcomes == dict.fromkeys([*expected, "test_launcher[launcher]"], "passed")
+    assert run.outcomes == dict.fromkeys([*expected, "test_launcher[launcher]", "test_without_one"], "passed")
 
 
 def test_a_test_by_an_activation_that_was_not_asked_for(inner: pytest.Pytester) -> None:
     """It is deselected: nothing is lacking."""
     inner.makepyfile(BY_ACTIVATIONS)
     run = run_inner(inner, "--harness-activation=unit")
-    assert run.outcomes == {"test_all[unit]": "passed", "test_two[unit]": "passed"}
+    assert run.outcomes == dict.fromkeys(["test_all[unit]", "test_two[unit]", "test_without_one"], "passed")
     assert "1 deselected" in run.output
 
 

@@ -41,7 +41,7 @@ USERLAND = "trixie"
 TCP4 = Transport.TCP4
 
 #: What Quadlet can hand on: no empty argument, no lone semicolon, and not the one character above ASCII that it takes
-#: for a control character and writes as a byte which is none.
+#: for a control character and writes as a byte of its own.
 TEXTS = [text for text in ARGUMENTS.values() if text not in ("", ";")]
 TEXT = st.text(st.characters(exclude_characters="\0\x80", exclude_categories=["Cs"]), min_size=1).filter(
     lambda text: text != ";"
@@ -144,6 +144,15 @@ def test_a_lone_semicolon_loses_its_quotes(session: Session, workload: Workload)
     command = ("/usr/bin/printf", r"%s\0", "a", ";", "/bin/b")
     with pytest.raises(UnitRejected, match=f"systemd does not load '{UNIT}'"):
         ended(session, replace(workload, options=("--network=none", "--entrypoint="), command=command))
+
+
+def test_a_character_becomes_a_byte(session: Session, workload: Workload) -> None:
+    """The reason of the last refusal: systemd has a command that is no text, and can't tell it over D-Bus."""
+    file = f"{session.paths.quadlets}/{NAME}.container"
+    session.write(file, quadlet.text(replace(workload, command=("/bin/true", "\x80"))))
+    said = session.run([quadlet._GENERATOR, "-user", "-dryrun"], check=False).text
+    session.remove(file)
+    assert said.rstrip().endswith(r'/bin/true "\x80"')
 
 
 # -- the files --------------------------------------------------------------------------------------------------------
