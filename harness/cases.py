@@ -32,6 +32,7 @@ _MARKS = (
     "program(name): skip, or fail under --harness-strict, where it is not installed",
     "about(*contracts): deselect where one of these is not among the contracts given",
     "activations(*names): once by each of these activations, or by all, that the run has; the argument 'way' names it",
+    "known_bug(capability, *versions, issue): expected to fail, and strictly so, where it is one of these versions",
     "first_transport: only the first transport of each contract",
     "measures: alone on the machine; cases only of images that are to be measured",
     "claim(sentence): the claim of the tutorial that the test proves",
@@ -79,7 +80,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("userland", names, ids=ids, scope="session")
     if "case" in metafunc.fixturenames:
         _generate_cases(metafunc)
-    elif named := metafunc.definition.get_closest_marker("activations"):
+    named = metafunc.definition.get_closest_marker("activations")
+    if named and "way" in metafunc.fixturenames:
         _generate_ways(metafunc, named.args)
 
 
@@ -92,7 +94,8 @@ def _generate_ways(metafunc: pytest.Metafunc, names: Sequence[str]) -> None:
     """Give a test, as the argument `way`, each of the activations `names`, or of all."""
     if unknown := sorted(set(names).difference(activations())):
         raise pytest.UsageError(f"The mark 'activations' names {', '.join(unknown)}, which is none.")
-    metafunc.parametrize("way", [way for way in _ways(metafunc.config) if not names or way in names])
+    ways = {name: way for name, way in _ways(metafunc.config).items() if not names or name in names}
+    metafunc.parametrize("way", [pytest.param(name, marks=_needs(way)) for name, way in ways.items()])
 
 
 def _generate_cases(metafunc: pytest.Metafunc) -> None:
@@ -134,9 +137,14 @@ def _measured(runtime: Runtime, cases: Sequence[Case], ways: Mapping[str, Activa
     ]
 
 
+def _needs(activation: Activation) -> list[pytest.MarkDecorator]:
+    """Return the marks for what an activation takes of the userland."""
+    return [pytest.mark.requires(*activation.needs)] if activation.needs else []
+
+
 def _marks(case: Case, activation: Activation) -> list[pytest.MarkDecorator]:
     """Return what the case needs of the machine, and why it can't be, whatever the machine."""
-    marks = [pytest.mark.requires(*activation.needs)] if activation.needs else []
+    marks = _needs(activation)
     if capability := ROWS[case.transport].capability:
         marks.append(pytest.mark.requires(capability))
     promised = case.contract.probe(case.transport)
@@ -228,8 +236,10 @@ def runtime_of(item: pytest.Item) -> Runtime:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip or fail a test whose `requires` marks name what the machine lacks."""
+    """Skip or fail a test whose `requires` marks name what the machine lacks; expect the failures that are known."""
     runtime = runtime_of(item)
+    for mark in item.iter_markers("known_bug"):
+        _expect(item, runtime, *mark.args, **mark.kwargs)
     for mark in item.iter_markers("requires"):
         if mark.kwargs or not mark.args:
             pytest.fail("the mark 'requires' takes names of capabilities", pytrace=False)
@@ -240,6 +250,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for name in mark.args:
             if not runtime.has_program(name):
                 _do_without_program(item, runtime, name)
+
+
+def _expect(item: pytest.Item, runtime: Runtime, name: str, *versions: str, issue: str) -> None:
+    """Expect a test to fail by somebody else's bug, in the versions in which it was seen."""
+    found = runtime.capabilities.get(name).version
+    if found in versions:
+        item.add_marker(pytest.mark.xfail(strict=True, reason=f"{name} {found}: {issue}"))
 
 
 def _do_without(item: pytest.Item, runtime: Runtime, name: str) -> None:

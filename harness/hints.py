@@ -43,7 +43,7 @@ _HINTS = (
     ),
     Hint(
         r"unsupported key '\w+' in group",
-        "This Podman's Quadlet does not know the key; docs/quadlet.md tells since when each is known.",
+        "This Podman's Quadlet does not know the key; docs/quadlet.md tells which Podman the harness writes for.",
         Blame.MACHINE,
     ),
 )

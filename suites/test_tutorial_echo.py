@@ -1,4 +1,4 @@
-"""The tutorial's first example, step by step: the echo server container in a systemd service."""
+"""The tutorial's first example, step by step: the echo server container in a systemd service, or in one by Quadlet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.runtime import Runtime
 from harness.session.session import Session
 from harness.transports import Endpoint, Listener, Transport
 
-pytestmark = pytest.mark.about("echo")
+pytestmark = [pytest.mark.about("echo"), pytest.mark.activations("generate", "quadlet")]
 
 #: How long the first reply may take, in seconds; the container has to start for it.
 COLD_S = 15
@@ -41,6 +41,22 @@ WantedBy=default.target
 """
 
 
+#: Where Quadlet finds it below the home folder, see podman-systemd.unit(5).
+CONTAINER_FILE = ".config/containers/systemd/echo.container"
+
+#: For Quadlet, which the tutorial's newer text has in place of `podman generate systemd`.
+ECHO_CONTAINER = """\
+[Unit]
+Requires=echo.socket
+After=echo.socket
+
+[Container]
+Image={image}
+ContainerName=echo
+Network=none
+"""
+
+
 @pytest.fixture
 def listeners(user_session: Session, harness_runtime: Runtime) -> tuple[Listener, ...]:
     """The tutorial's sockets that clients of this machine can reach; its ports, where the network is the session's."""
@@ -49,14 +65,19 @@ def listeners(user_session: Session, harness_runtime: Runtime) -> tuple[Listener
 
 
 @pytest.fixture
-def echo_socket(user_session: Session, host: Host, echo_image: Image, listeners: tuple[Listener, ...]) -> Iterator[str]:
+def echo_socket(
+    way: str, user_session: Session, host: Host, echo_image: Image, listeners: tuple[Listener, ...]
+) -> Iterator[str]:
     """The tutorial up to `systemctl --user start echo.socket`; taken away afterwards. Returns the socket unit."""
     home = user_session.paths.home
     user_session.capture("echo.service")
     try:
-        host.check_output(f"podman create --rm --name echo --network none {echo_image.reference}")
-        host.check_output("mkdir -p ~/.config/systemd/user")
-        host.check_output("podman generate systemd --name --new echo > ~/.config/systemd/user/echo.service")
+        if way == "quadlet":
+            user_session.write(f"{home}/{CONTAINER_FILE}", ECHO_CONTAINER.format(image=echo_image.reference))
+        else:
+            host.check_output(f"podman create --rm --name echo --network none {echo_image.reference}")
+            host.check_output("mkdir -p ~/.config/systemd/user")
+            host.check_output("podman generate systemd --name --new echo > ~/.config/systemd/user/echo.service")
         # %h is a systemd specifier that expands to the user's home directory.
         text = ECHO_SOCKET.format(listen="\n".join(listener.line for listener in listeners)).replace(home, "%h")
         user_session.write(f"{home}/.config/systemd/user/echo.socket", text)
@@ -68,6 +89,7 @@ def echo_socket(user_session: Session, host: Host, echo_image: Image, listeners:
             host.run("systemctl --user disable echo.socket")
             host.run("systemctl --user stop echo.socket echo.service")
             host.run("rm -f ~/.config/systemd/user/echo.socket ~/.config/systemd/user/echo.service")
+            host.run(f"rm -f ~/{CONTAINER_FILE}")
             host.run("podman rm --force --ignore echo")
             host.run("systemctl --user daemon-reload")
             host.run("systemctl --user reset-failed")
@@ -81,6 +103,20 @@ def test_echo_answers_on_every_socket(user_session: Session, echo_socket: str, l
         (endpoint,) = listener.endpoints
         reply = socat.ask(user_session, endpoint, b"hello\n", Deadline.after(COLD_S))
         assert reply.body == b"hello\n", f"{reply.reproducer}\n{user_session.output('echo.service')}"
+
+
+@pytest.mark.claim("A `.container` file for Quadlet and a socket unit make a socket-activated service, too.")
+@pytest.mark.activations("quadlet")
+def test_a_container_file_becomes_a_service(
+    user_session: Session, host: Host, echo_socket: str, listeners: tuple[Listener, ...]
+) -> None:
+    """`systemctl --user daemon-reload` is all that it takes: nobody has made a container or a service by hand."""
+    assert host.check_output("podman ps --all --quiet") == ""
+    shown = host.check_output("systemctl --user show --property=SourcePath --value echo.service")
+    assert shown == f"{user_session.paths.home}/{CONTAINER_FILE}"
+    (endpoint,) = listeners[0].endpoints
+    reply = socat.ask(user_session, endpoint, b"hello\n", Deadline.after(COLD_S))
+    assert reply.body == b"hello\n", f"{reply.reproducer}\n{user_session.output('echo.service')}"
 
 
 @pytest.mark.claim("A vsock socket is activated like the others: socat reaches it as VSOCK-CONNECT:1:3000.")

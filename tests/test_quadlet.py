@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ USERLAND = "trixie"
 TCP4 = Transport.TCP4
 
 #: What Quadlet can hand on: no empty argument, no lone semicolon, and not the one character above ASCII that it takes
-#: for a control character and writes as a byte which is none.
+#: for a control character and writes as a byte of its own.
 TEXTS = [text for text in ARGUMENTS.values() if text not in ("", ";")]
 TEXT = st.text(st.characters(exclude_characters="\0\x80", exclude_categories=["Cs"]), min_size=1).filter(
     lambda text: text != ";"
@@ -145,6 +146,15 @@ def test_a_lone_semicolon_loses_its_quotes(session: Session, workload: Workload)
         ended(session, replace(workload, options=("--network=none", "--entrypoint="), command=command))
 
 
+def test_a_character_becomes_a_byte(session: Session, workload: Workload) -> None:
+    """The reason of the last refusal: systemd has a command that is no text, and can't tell it over D-Bus."""
+    file = f"{session.paths.quadlets}/{NAME}.container"
+    session.write(file, quadlet.text(replace(workload, command=("/bin/true", "\x80"))))
+    said = session.run([quadlet._GENERATOR, "-user", "-dryrun"], check=False).text
+    session.remove(file)
+    assert said.rstrip().endswith(r'/bin/true "\x80"')
+
+
 # -- the files --------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +176,22 @@ def test_nobody_waits_for_the_network(session: Session, workload: Workload) -> N
         assert "podman-user-wait-network-online.service" in activated.files[UNIT]
         assert session.manager.properties("podman-user-wait-network-online.service")["LoadState"] == "masked"
         assert native.ask(session, workload.endpoints[TCP4], b"hello", Deadline.after(20)).body == b"hello"
+
+
+def test_without_the_mask_they_would(session: Session, workload: Workload) -> None:
+    """The client is not answered while the service waits, which is long before the 90 s are over."""
+    mask = f"{session.paths.units}/podman-user-wait-network-online.service"
+    session.remove(mask)
+    try:
+        with activations()["quadlet"].activate(session, workload):
+            assert native.ask(session, workload.endpoints[TCP4], b"hello", Deadline.after(1)).body == b""
+            state = session.manager.state("podman-user-wait-network-online.service")
+            session.manager.kill("podman-user-wait-network-online.service", signal.SIGKILL)
+    finally:
+        session.write(mask, "")
+        session.manager.reload()
+    assert state["ActiveState"] == "activating"
+    assert left(session) == {}
 
 
 # -- mistakes ---------------------------------------------------------------------------------------------------------

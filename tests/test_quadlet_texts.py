@@ -107,6 +107,8 @@ def test_several_socket_units() -> None:
         ({"ready": Ready.EXEC}, "makes no service of Type=exec"),
         ({"command": ("a", "", "b")}, "takes an empty argument in Exec= for the end"),
         ({"command": ("a", ";", "b")}, "writes the argument ';' without the quotes"),
+        ({"command": ("a", "b\x80")}, "writes the character U+0080 as a byte"),
+        ({"environment": {"A": "\x80"}}, "writes the character U+0080 as a byte"),
         ({"command": ("a", "; b", ";;")}, ""),
     ],
 )

@@ -94,13 +94,18 @@ def _line(option: str) -> str:
 
 def refusal(contract: Contract) -> str:
     """Return what Quadlet has no words for."""
-    if contract.image.ready is Ready.EXEC:
-        return "Quadlet makes no service of Type=exec, see podman-systemd.unit(5)"
-    if "" in contract.image.command:
-        return "Quadlet takes an empty argument in Exec= for the end of the command"
-    if ";" in contract.image.command:
-        return "Quadlet writes the argument ';' without the quotes that tell systemd it is no end of a command"
-    return ""
+    image = contract.image
+    found = {
+        "Quadlet makes no service of Type=exec, see podman-systemd.unit(5)": image.ready is Ready.EXEC,
+        "Quadlet takes an empty argument in Exec= for the end of the command": "" in image.command,
+        "Quadlet writes the argument ';' without the quotes that tell systemd it is no end of a command": (
+            ";" in image.command
+        ),
+        "Quadlet writes the character U+0080 as a byte that is no text": any(
+            "\x80" in text for text in (*image.command, *image.environment.values())
+        ),
+    }
+    return next((why for why, is_so in found.items() if is_so), "")
 
 
 def generated(activated: Activated) -> dict[str, str]:
