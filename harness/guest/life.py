@@ -37,8 +37,8 @@ _CLOSE_LIMIT_S = 30.0
 #: Pause between two looks at the exchange folder, in seconds.
 _LOOK_S = 0.05
 
-#: What the kernel begins the message of its own end with.
-_PANIC = "Kernel panic"
+#: What the kernel begins the message of its own end with, and the harness what it has seen before its run could begin.
+_LAST_WORDS = ("Kernel panic", "init: ")
 
 #: The name that `cgroups.name_of` gives the owner, and a random number.
 _NAME = re.compile(r"^harness-guest-(\d+-\d+-\d+)-[0-9a-f]+$")
@@ -204,9 +204,10 @@ class Guest:
     def _error(self, what: str) -> GuestError:
         assert self._engine is not None
         console = self.console()
-        panic = next((f": {line[line.index(_PANIC) :]}" for line in console.splitlines() if _PANIC in line), "")
+        words = [line[line.index(word) :] for line in console.splitlines() for word in _LAST_WORDS if word in line]
+        said = f": {words[-1]}" if words else ""
         return GuestError(
-            f"The guest '{self._engine.name}' (kernel {self._engine.kernel()}) {what}{panic}.",
+            f"The guest '{self._engine.name}' (kernel {self._engine.kernel()}) {what}{said}.",
             remedy="Try --harness-guest-engine with another one; --harness-guest=never skips what needs a guest.",
             evidence={"output": self.output(), "console": console},
         )

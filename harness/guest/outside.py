@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,19 +18,17 @@ from typing import Any
 import pytest
 
 from harness import bundle
-from harness.cache import default_folder
 from harness.capabilities import GUEST
 from harness.deadline import Deadline
 from harness.errors import GuestError, HarnessError
-from harness.guest import inside, system, wheels
+from harness.guest import inside
 from harness.guest.engine import Mode
+from harness.guest.errand import Errand
 from harness.guest.owner import FAILED_FILE, PHASE_FILE, Owner, Wanted
 from harness.guest.plan import Plan
-from harness.guest.system import System
 from harness.images import BUILD_LIMIT_S
 from harness.progress import Progress
 from harness.runtime import Runtime
-from harness.userland import HOST
 
 #: Longest time without any sign of the guest, in seconds; its owner, who builds and watches, gives up earlier.
 _SILENCE_LIMIT_S = 2 * BUILD_LIMIT_S
@@ -53,13 +50,9 @@ class GuestTests:
         self._runtime = runtime
         self._plan = plan
         self._progress = progress
-        self._scale = runtime.options.timeout_scale
-        self._owner: Owner | None = None
-        if not told:
-            self._scale *= plan.engine.time_scale
-            self._owner = Owner(
-                plan.engine, runtime.make_images, self._command, config.rootpath, self._scale, self._system
-            )
+        scale = runtime.options.timeout_scale * plan.engine.time_scale
+        self._errand = Errand(config, runtime, plan.mode, scale, progress)
+        self._owner = None if told else Owner(plan.engine, runtime.make_images, self._errand.boot, scale)
         self.folder = self._owner.guest.folder if self._owner else Path(told)
         self._mine: set[pytest.Item] = set()
         self._results = Results(self.folder)
@@ -106,58 +99,12 @@ class GuestTests:
             names.update(dict.fromkeys([case.contract.name] if case else self._runtime.contracts))
         return tuple(names)
 
-    def _command(self, wanted: Wanted, folder: Path) -> list[str]:
-        """Return the run inside: the same options, but for what belongs to the run outside."""
-        given = self._config.option
-        ini = ("-c", os.fspath(self._config.inipath)) if self._config.inipath else ()
-        xdist = ("-n", "0") if self._config.pluginmanager.hasplugin("xdist") else ()
-        plugins = [argument for name in given.plugins or [] for argument in ("-p", name)]
-        # It wants to write below the root folder, which can't be written to inside.
-        plugins += ["-p", "no:hypothesispytest"]
-        # The cache belongs to the run outside; without its plugin, an ini file that sets its folder would be wrong.
-        cached = self._config.pluginmanager.hasplugin("cacheprovider")
-        plugins += ["-p", "harness.guest.inside"]
-        # Another Python finds the entry points of what was installed for it alone, and the harness is not.
-        plugins += ["-p", "harness.plugin"] if self._boots else []
-        python = "python3" if self._boots else sys.executable
-        return [
-            *(python, "-m", "pytest", *wanted.files, *plugins, *xdist, *ini),
-            *(f"--rootdir={self._config.rootpath}", f"--tb={given.tbstyle}", f"--verbosity={given.verbose}"),
-            *(f"--capture={given.capture}", *(["--showlocals"] if given.showlocals else [])),
-            *(f"--override-ini={line}" for line in given.override_ini or []),
-            *(["--override-ini=cache_dir=/run/tmp/cache"] if cached else []),
-            *self._runtime.options.arguments(
-                strict=self._runtime.options.strict or self._plan.mode is Mode.AUTO,
-                base=self._runtime.base,
-                artifacts=folder / "artifacts",
-                timeout_scale=self._scale,
-            ),
-        ]
-
-    @property
-    def _boots(self) -> bool:
-        """Whether the guest is a machine of the userland's, and not this machine's files on another kernel."""
-        return self._plan.mode is Mode.ALWAYS and self._runtime.name != HOST.name
-
-    def _system(self, wanted: Wanted, folder: Path) -> System | None:
-        """Return the machine that the guest is to be."""
-        if not self._boots:
-            return None
-        runtime, given = self._runtime, self._config
-        plugins = [found.name for _plugin, found in given.pluginmanager.list_plugin_distinfo()]
-        folders = [given.rootpath, *(Path(path).parent for path in wanted.files)]
-        folders += [path if path.is_dir() else path.parent for path in runtime.options.contracts]
-        folders += [given.inipath.parent] if given.inipath else []
-        python = wheels.packages(runtime.userland, plugins, default_folder() / "guest-packages", self._progress)
-        return system.describe(runtime.userland, python, folders, system.store(runtime.store, folder))
-
     def pytest_sessionstart(self) -> None:
         """Refuse a userland that can't be booted before anything else is done."""
-        if self._boots:
-            try:
-                system.check(self._runtime.userland)
-            except HarnessError as error:
-                raise pytest.UsageError(str(error)) from None
+        try:
+            self._errand.check()
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from None
 
     # -- running ------------------------------------------------------------------------------------------------
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import bases, cache
+from harness import bases
 from harness.bases import Base
-from harness.command import SYSTEM_PATH
 from harness.errors import GuestError, HarnessError
 from harness.guest import inside
-from harness.guest.engine import FOLDER_VARIABLE, USERLAND_VARIABLE, Boot, Engine
+from harness.guest.engine import Boot, Engine
 from harness.guest.life import Guest, Limits
-from harness.guest.system import CACHE, PACKAGES, SOURCE, System
 
 #: Longest time in a guest without a test that begins or ends, in seconds, for a time scale of 1; a contract's own
 #: limits end every test long before.
@@ -68,19 +66,15 @@ class Owner:
         self,
         engine: Engine,
         build: Callable[[str], object],
-        command: Callable[[Wanted, Path], Sequence[str]],
-        cwd: Path,
+        errand: Callable[[Wanted, Path], Boot],
         time_scale: float,
-        system: Callable[[Wanted, Path], System | None] = lambda _wanted, _folder: None,
     ) -> None:
-        """Make the folder; `build` makes the image of a contract, `command` is the run inside, on `system`."""
+        """Make the folder; `build` makes the image of a contract, `errand` says what to boot and for what."""
         self.guest = Guest()
         self._engine = engine
         self._build = build
-        self._command = command
-        self._cwd = cwd
+        self._errand = errand
         self._time_scale = time_scale
-        self._system = system
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -108,7 +102,8 @@ class Owner:
     def _run(self, wanted: Wanted) -> None:
         try:
             self._prepare(wanted)
-            boot = self._boot(wanted)
+            self._phase("waits for what it is to boot with")
+            boot = self._errand(wanted, self.guest.folder)
             self._phase("boots")
             self.guest.boot(self._engine, boot)
             boot_limit_s = self._engine.boot_limit_s * (boot.system.boot_factor if boot.system else 1)
@@ -131,14 +126,6 @@ class Owner:
         publish(self.guest.folder / inside.UNBUILT_FILE, json.dumps(unbuilt))
         publish(self.guest.folder / inside.BASES_FILE, json.dumps({base: bases.recipe(base) for base in Base}))
 
-    def _boot(self, wanted: Wanted) -> Boot:
-        folder = self.guest.folder
-        self._phase("waits for the packages of its Python")
-        system = self._system(wanted, folder)
-        variables = environment_on(system, folder) if system else environment(folder)
-        command = tuple(self._command(wanted, folder))
-        return Boot(folder, command, os.fspath(self._cwd), variables, system=system)
-
     def _progress(self) -> int:
         file = self.guest.folder / inside.REPORTS_FILE
         return file.stat().st_size if file.exists() else -1
@@ -152,38 +139,3 @@ class Owner:
             publish(self.guest.folder / FAILED_FILE, json.dumps(known))
         except OSError:
             return  # the folder has gone, and with it everybody who could wait
-
-
-def environment(folder: Path) -> Mapping[str, str]:
-    """Return the whole environment of the run inside."""
-    package = os.fspath(Path(__file__).resolve().parents[2])
-    given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return {
-        "HOME": os.environ.get("HOME", "/root"),
-        "LANG": "C.UTF-8",
-        "PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}".lstrip(":"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": os.pathsep.join([*given, package]),
-        # The guest's own memory: the machine's /tmp is read-only there.
-        "TMPDIR": "/run/tmp",
-        FOLDER_VARIABLE: os.fspath(folder),
-        cache.FOLDER_VARIABLE: os.fspath(cache.default_folder()),
-    }
-
-
-def environment_on(system: System, folder: Path) -> Mapping[str, str]:
-    """Return the environment of the run on a machine of its own, but for what its login sets."""
-    return {
-        "HOME": system.account.home,
-        "LANG": "C.UTF-8",
-        "LOGNAME": system.account.name,
-        "PATH": SYSTEM_PATH,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": os.pathsep.join([PACKAGES, SOURCE]),
-        "SHELL": "/bin/sh",
-        "TMPDIR": "/run/tmp",
-        "USER": system.account.name,
-        FOLDER_VARIABLE: os.fspath(folder),
-        USERLAND_VARIABLE: system.userland.name,
-        cache.FOLDER_VARIABLE: f"{folder}/{CACHE}",
-    }

@@ -43,7 +43,7 @@ def to_systemd(system: System, folder: str) -> NoReturn:
         with contextlib.suppress(FileNotFoundError):
             os.chmod(device, 0o666)
     sys.stdout.flush()
-    os.execve(system["init"][0], system["init"], {"PATH": _PATH, "TERM": "dumb"})
+    os.execve(system["init"][0], system["init"], {"PATH": _PATH, "SYSTEMD_COLORS": "0"})
 
 
 def spread(system: System) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -64,6 +64,13 @@ journalctl --no-pager --boot --output=cat --lines=40 --unit=user@{uid}.service -
 exit 1
 """
 
+#: What a guest needs not, and would boot longer with: its modules are loaded, its /tmp is there, it is thrown away.
+_LEFT_OUT = (
+    *("modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "kmod-static-nodes.service"),
+    *("sys-kernel-config.mount", "proc-sys-fs-binfmt_misc.automount", "systemd-binfmt.service", "tmp.mount"),
+    *("systemd-journal-flush.service", "systemd-random-seed.service", "timers.target"),
+)
+
 _CHECK_FILE = "/run/harness-guest/check"
 
 _NOTHING = "/dev/null"
@@ -80,8 +87,8 @@ class System:
     account: Account
     #: Folders of this machine that it sees, besides the exchange folder.
     binds: tuple[Bind, ...]
-    #: Path -> text of files below /etc that make the account known.
-    etc: dict[str, str]
+    #: Path -> text of files that are its own, beside its units: those below /etc that make the account known.
+    files: Mapping[str, str]
 
     def task(self, folder: Path, modules: str, disk: str) -> dict[str, Any]:
         """Return what the guest's init must know, beside what its engine says: modules and disk."""
@@ -102,13 +109,12 @@ class System:
             f"{units}/harness-guest.target": _TARGET.format_map(names),
             f"{units}/harness-guest.service": _SERVICE.format_map(names),
             _CHECK_FILE: _CHECK.format_map(names),
-            **self.etc,
+            **self.files,
         }
         links = {
-            # They would make room in folders that are the machine's own and seen there.
+            # It would make room in folders that are this machine's own and seen there.
             "/run/tmpfiles.d/tmp.conf": _NOTHING,
-            f"{units}/timers.target": _NOTHING,
-            f"{units}/tmp.mount": _NOTHING,  # noqa: S108 -- a unit
+            **{f"{units}/{name}": _NOTHING for name in _LEFT_OUT},
         }
         binds = [*self.binds, *([Bind(modules, f"/lib/modules/{Path(modules).name}")] if modules else [])]
         return {
@@ -131,7 +137,7 @@ class System:
                 os.chown(path, self.account.uid, self.account.gid)
 
 
-def store(images: ImageStore, folder: Path) -> Bind:
+def show_images(images: ImageStore, folder: Path) -> Bind:
     """Copy what is known of the images to the exchange folder, and return what shows the images beside it."""
     shutil.copytree(images.records, folder / CACHE / images.records.name)
     (folder / CACHE / images.graph.name).mkdir()
@@ -141,14 +147,14 @@ def store(images: ImageStore, folder: Path) -> Bind:
 def describe(userland: Userland, packages: Path, folders: Iterable[Path], *binds: Bind) -> System:
     """Return the machine that `userland` becomes, with the `folders` at their own paths; raise UsageError."""
     check(userland)
-    account, etc = _account(userland)
+    account, files = _account(userland)
     own = [Bind(os.fspath(Path(harness.__file__).parent), f"{SOURCE}/harness"), Bind(os.fspath(packages), PACKAGES)]
-    return System(userland, account, (*own, *(Bind(path, path) for path in outermost(folders)), *binds), etc)
+    return System(userland, account, (*own, *(Bind(path, path) for path in outermost(folders)), *binds), files)
 
 
 def check(userland: Userland) -> None:
     """Raise UsageError for a userland that can't be booted, with all that it lacks."""
-    missing = [path for path in _PROGRAMS if not _there(userland, path)]
+    missing = [path for path in _PROGRAMS if not userland.file(path).exists()]
     missing += [] if _manager(userland) else [" or ".join(map(str, MANAGER_PATHS))]
     if missing:
         raise UsageError(
@@ -170,13 +176,9 @@ def outermost(folders: Iterable[Path]) -> list[str]:
     return [os.fspath(folder) for folder in chosen]
 
 
-def _there(userland: Userland, path: str) -> bool:
-    return os.path.lexists(userland.file(path))  # a link may be one that only works inside
-
-
 def _manager(userland: Userland) -> str:
     """Return the path of systemd inside, "" where it has none."""
-    return next((os.fspath(path) for path in MANAGER_PATHS if _there(userland, os.fspath(path))), "")
+    return next((os.fspath(path) for path in MANAGER_PATHS if userland.file(os.fspath(path)).exists()), "")
 
 
 def _account(userland: Userland) -> tuple[Account, dict[str, str]]:

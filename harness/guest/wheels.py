@@ -9,15 +9,13 @@ import platform
 import re
 import shutil
 import sys
-import time
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from harness.command import INHERITED, base_environment, network_environment, run_with_progress
 from harness.errors import CommandError, GuestError, UsageError
+from harness.locking import held
 from harness.progress import Progress, silent
 from harness.userland import Userland
 
@@ -44,7 +42,7 @@ def packages(userland: Userland, plugins: Iterable[str], folder: Path, progress:
     if target.is_dir():
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / "install.lock", progress):
+    with held(folder / "install.lock", "another run that installs packages", target.name, 2 * _LIMIT_S, progress):
         if not target.is_dir():
             _install(pins, version, target, progress)
     return target
@@ -52,8 +50,7 @@ def packages(userland: Userland, plugins: Iterable[str], folder: Path, progress:
 
 def python_of(userland: Userland) -> str:
     """Return the version of a userland's `python3`, such as 3.13; raise UsageError where there is none."""
-    program = userland.file("/usr/bin/python3")  # which follows its link
-    if program.is_file() and (match := re.fullmatch(r"python(3\.\d+)", program.name)):
+    if match := re.fullmatch(r"python(3\.\d+)", userland.file("/usr/bin/python3").name):
         return match[1]
     raise UsageError(
         f"The userland '{userland.name}' can't run the tests: /usr/bin/python3 is no link to a Python 3 there.",
@@ -94,7 +91,7 @@ def _install(pins: list[str], version: str, target: Path, progress: Progress) ->
     constraints.write_text("\n".join(_pins(item.name for item in importlib.metadata.distributions())), encoding="utf-8")
     # fmt: off
     command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-compile",
+        sys.executable, "-m", "pip", "install", "--progress-bar=off", "--disable-pip-version-check", "--no-input", "--no-compile",
         "--target", os.fspath(draft), "--constraint", os.fspath(constraints), "--only-binary=:all:",
         "--implementation", "cp", "--python-version", version,
         *(f"--platform={platform_}_{platform.machine()}" for platform_ in _PLATFORMS), *pins,
@@ -124,13 +121,3 @@ def _install(pins: list[str], version: str, target: Path, progress: Progress) ->
 def _pip_environment() -> dict[str, str]:
     """Return what tells pip which index to ask."""
     return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-
-
-def _locked(file: Path, progress: Progress) -> FileLock:
-    lock = FileLock(file, mode=0o600)
-    started = time.monotonic()
-    while True:
-        try:
-            return lock.acquire(timeout=5).lock
-        except Timeout:
-            progress(f"wait for another run that installs packages ({time.monotonic() - started:.0f} s)")
