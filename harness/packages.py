@@ -72,6 +72,8 @@ WANTED: tuple[Wanted, ...] = (
     Wanted(("pasta", "slirp4netns"), {"dnf": "passt"}),
     # Fedora's image is the base there; only Debian assembles one.
     _wanted("mmdebstrap", apt="mmdebstrap"),
+    # Debian has it; Ubuntu, which can unpack a Debian by it, has it not.
+    _wanted("/usr/share/keyrings/debian-archive-keyring.gpg", apt="debian-archive-keyring"),
     _wanted("/usr/lib/systemd/systemd", "/lib/systemd/systemd", apt="systemd", dnf="systemd"),
     _wanted("systemctl", apt="systemd", dnf="systemd"),
     _wanted("systemd-socket-activate", apt="systemd", dnf="systemd"),

@@ -91,7 +91,8 @@ def _install(pins: list[str], version: str, target: Path, progress: Progress) ->
     constraints.write_text("\n".join(_pins(item.name for item in importlib.metadata.distributions())), encoding="utf-8")
     # fmt: off
     command = [
-        sys.executable, "-m", "pip", "install", "--progress-bar=off", "--disable-pip-version-check", "--no-input", "--no-compile",
+        sys.executable, "-m", "pip", "install", "--progress-bar=off", "--disable-pip-version-check", "--no-input",
+        "--no-compile",
         "--target", os.fspath(draft), "--constraint", os.fspath(constraints), "--only-binary=:all:",
         "--implementation", "cp", "--python-version", version,
         *(f"--platform={platform_}_{platform.machine()}" for platform_ in _PLATFORMS), *pins,
