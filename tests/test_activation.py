@@ -35,11 +35,13 @@ def workload(user_session: Session, image_of: Callable[[str], Image]) -> Workloa
 
 def left(session: Session) -> dict[str, object]:
     """Return what is in the session of the workload."""
-    folders = [session.outside(path) for path in (session.paths.units, session.paths.quadlets, session.paths.runtime)]
+    folders = [session.outside(path) for path in (session.paths.units, session.paths.quadlets)]
+    ids = session.outside(session.paths.runtime).glob(f"{NAME}*.cid")  # Quadlet's; `podman generate` leaves its own
     containers = session.run(["podman", "ps", "--all", "--format", "{{.Names}}"]).text.split()
     listening = session.run(["ss", "-Hnltux"]).text
     found = {
         "files": sorted(file.name for folder in folders for file in folder.glob(f"{NAME}*")),
+        "ids": [file.name for file in ids],
         "containers": [name for name in containers if name.startswith(NAME)],
         "failed": session.manager.failed_units(),
         "loaded": [

@@ -115,6 +115,9 @@ def test_what_would_be_done(
         "podman generate systemd --name --new echo > echo.service\n",
         "## activation launcher\n",
         "/usr/bin/systemd-socket-activate --listen=/home/harness/echo ",
+        "## activation quadlet\n",
+        "# echo.container\n",
+        "[Container]\nImage=",
         "## activation unit\n",
         "[Socket]\nListenStream=/home/harness/echo\n",
         "ExecStart=/usr/bin/podman run --name=echo ",
@@ -123,7 +126,7 @@ def test_what_would_be_done(
     ):
         assert part in said
     assert [line for line in said.splitlines() if line.startswith("## ")] == [
-        "## activation generate", "## activation launcher", "## activation unit", "## clients",
+        "## activation generate", "## activation launcher", "## activation quadlet", "## activation unit", "## clients",
     ]  # fmt: skip
 
 
