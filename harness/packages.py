@@ -82,7 +82,10 @@ WANTED: tuple[Wanted, ...] = (
     _wanted("setpriv", apt="util-linux", dnf="util-linux"),
     # A guest kernel that has what the machine's own lacks; built for x86 only.
     *(
-        (Wanted(("linux.uml",), {"apt-get": "user-mode-linux"}, only_for="vsock_loopback"),)
+        (
+            Wanted(("linux.uml",), {"apt-get": "user-mode-linux"}, only_for="vsock_loopback"),
+            Wanted(("mke2fs",), {"apt-get": "e2fsprogs"}, only_for="vsock_loopback"),
+        )
         if platform.machine() == "x86_64"
         else ()
     ),

@@ -123,9 +123,12 @@ class TestBoot:
         with subprocess.Popen([sys.executable, "-c", script], env=environment(), stdout=subprocess.PIPE) as owner:
             assert owner.stdout is not None
             folder = Path(owner.stdout.readline().decode().strip())
-            said = lambda: (folder / "console").read_text(errors="replace")  # noqa: E731
-            wait_until(said, lambda text: "Welcome to Debian" in text, Deadline.after(60), "the guest's systemd")
-            owner.send_signal(signal.SIGKILL)
+            console = folder / "console"
+            said = lambda: console.read_text(errors="replace") if console.exists() else ""  # noqa: E731
+            try:
+                wait_until(said, lambda text: "Welcome to Debian" in text, Deadline.after(60), "the guest's systemd")
+            finally:
+                owner.send_signal(signal.SIGKILL)
         wait_until(folder.exists, lambda there: not there, Deadline.after(20), "the exchange folder to go")
         running = lambda: [pid for pid in Path("/proc").glob("[0-9]*") if names(pid, folder)]  # noqa: E731
         wait_until(running, lambda found: not found, Deadline.after(20), "the guest's processes to go")

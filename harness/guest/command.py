@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-#: What a login has set and a command inside needs beside its own environment, see pam_systemd(8).
-LOGIN = ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_SESSION_ID")
+#: What a login sets, see pam_systemd(8), or the guest's init, and a command needs beside its own environment.
+GIVEN = ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_SESSION_ID", "HARNESS_SESSION_DISK")
 
 
 def read(folder: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def read(folder: str) -> dict[str, Any]:
 def run(task: dict[str, Any], output: str) -> int:
     """Run the command to its end, reaping all that lose their parent; return its exit status."""
     log = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-    environment = {name: os.environ[name] for name in LOGIN if name in os.environ} | task["env"]
+    environment = {name: os.environ[name] for name in GIVEN if name in os.environ} | task["env"]
     command = os.fork()
     if command == 0:
         try:

@@ -76,7 +76,7 @@ class Launch:
     modules: str = ""
     #: Whether it runs faster on one processor than when the machine's scheduler moves it about.
     pinned: bool = False
-    #: The block device, as the guest sees it, with an empty ext4 for what a whole machine writes.
+    #: The block device, as the guest sees it, with an empty ext4; "" where it has none.
     disk: str = ""
 
 

@@ -90,6 +90,16 @@ def load_modules(folder: str, names: list[str]) -> None:
         os.close(descriptor)
 
 
+def mount_disk(device: str) -> None:
+    """Mount what is made for this guest, and tell the harness inside of it.
+
+    Before Linux 6.6, tmpfs takes no user attributes, without which Podman 5 refuses to keep containers there.
+    """
+    os.makedirs(switch.DISK)
+    syscalls.mount(device, switch.DISK, "ext4", syscalls.MS_NOSUID | syscalls.MS_NODEV)
+    os.environ["HARNESS_SESSION_DISK"] = switch.DISK
+
+
 def main(folder: str) -> None:
     """Do it all, and say in the exchange folder how it ended."""
     make_file_systems()
@@ -98,6 +108,8 @@ def main(folder: str) -> None:
     if task["modules_folder"]:
         load_modules(task["modules_folder"], task["modules"])
     syscalls.bring_up_loopback()
+    if task["disk"]:
+        mount_disk(task["disk"])
     if task["system"]:
         switch.to_systemd(task["system"], folder)
     command.main(folder)

@@ -134,7 +134,8 @@ class Guest:
             "env": dict(boot.env),
             "modules_folder": launch.modules,
             "modules": MODULES,
-            "system": boot.system and boot.system.task(self.folder, launch.modules, launch.disk),
+            "disk": launch.disk,
+            "system": boot.system and boot.system.task(self.folder, launch.modules),
         }
         (self.folder / BOOT_FILE).write_text(json.dumps(task), encoding="utf-8")
         if boot.system:

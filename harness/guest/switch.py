@@ -15,6 +15,9 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent / "session")
 import supervisor  # type: ignore[import-not-found,unused-ignore]
 import syscalls  # type: ignore[import-not-found,unused-ignore]
 
+#: Where the guest's disk is mounted, until the userland's systemd takes over.
+DISK = "/run/harness-guest/disk"
+
 #: What udev(7) lets every user open, where there is no udev to do so.
 _OPEN_DEVICES = ("/dev/fuse", "/dev/net/tun", "/dev/vsock")
 
@@ -25,19 +28,23 @@ System = dict[str, Any]
 
 def to_systemd(system: System, folder: str) -> NoReturn:
     """Become the systemd of `system`, which sees `folder`, the exchange folder, where it is; never return."""
-    binds = [(bind["target"], bind["read_only"], syscalls.clone_mount(bind["source"])) for bind in system["binds"]]
-    exchange = syscalls.clone_mount(folder)
+    binds = [
+        *(
+            {"source": on_disk(name, system), "target": system[name], "read_only": False}
+            for name in ("home", "runtime")
+        ),
+        {"source": folder, "target": folder, "read_only": False},
+        *system["binds"],
+    ]
+    sources = [syscalls.clone_mount(bind["source"]) for bind in binds]
     supervisor.enter(system["root"])
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV)
     for target, mode in (("/run", 755), ("/run/tmp", 1777), ("/tmp", 1777)):
         os.makedirs(target, exist_ok=True)
         syscalls.mount("tmpfs", target, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, f"mode={mode}")
-    spread(system)
-    make_way(folder)
-    syscalls.attach(exchange, folder, read_only=False)
-    for target, read_only, source in binds:
-        make_way(target)
-        syscalls.attach(source, target, read_only=read_only)
+    for bind, source in zip(binds, sources, strict=True):
+        make_way(bind["target"])
+        syscalls.attach(source, bind["target"], read_only=bind["read_only"])
     write_files(system)
     for device in _OPEN_DEVICES:
         with contextlib.suppress(FileNotFoundError):
@@ -46,31 +53,30 @@ def to_systemd(system: System, folder: str) -> NoReturn:
     os.execve(system["init"][0], system["init"], {"PATH": _PATH, "SYSTEMD_COLORS": "0"})
 
 
-def spread(system: System) -> None:
-    """Put the account's folders on the disk: tmpfs takes no user attributes before Linux 6.6, which Podman 5 asks for.
+def on_disk(name: str, system: System) -> str:
+    """Make a folder of the account's on the guest's disk.
 
-    That logind finds a mount at the runtime folder keeps it from making a tmpfs there.
+    The runtime folder is one: that logind finds a mount there keeps it from making a tmpfs.
     """
-    disk = "/run/harness-guest/disk"
-    os.makedirs(disk)
-    syscalls.mount(system["disk"], disk, "ext4", syscalls.MS_NOSUID | syscalls.MS_NODEV)
-    for name in ("home", "runtime"):
-        os.mkdir(f"{disk}/{name}", 0o700)
-        os.chown(f"{disk}/{name}", system["uid"], system["gid"])
-        make_way(system[name])
-        syscalls.bind(f"{disk}/{name}", system[name], read_only=False)
+    folder = f"{DISK}/{name}"
+    os.mkdir(folder, 0o700)
+    os.chown(folder, system["uid"], system["gid"])
+    return folder
 
 
 def make_way(folder: str) -> None:
-    """Make a folder that everybody can get to, wherever it is: that of root, say, is root's alone."""
+    """Make a folder that everybody can get to, wherever it is: root's own, say, is nobody else's.
+
+    Only in what is thrown away with the guest; folders of the machine stay as they are.
+    """
     path = Path("/")
     for part in Path(folder).parts[1:]:
         path /= part
         with contextlib.suppress(FileExistsError):
             path.mkdir()
-        mode = path.stat().st_mode & 0o7777
-        if mode & 0o111 != 0o111 and path != Path(folder):
-            path.chmod(mode | 0o111)
+        now = path.stat()
+        if now.st_dev == os.stat("/").st_dev and path != Path(folder):
+            path.chmod(now.st_mode & 0o7777 | 0o111)
 
 
 def write_files(system: System) -> None:

@@ -90,8 +90,8 @@ class System:
     #: Path -> text of files that are its own, beside its units: those below /etc that make the account known.
     files: Mapping[str, str]
 
-    def task(self, folder: Path, modules: str, disk: str) -> dict[str, Any]:
-        """Return what the guest's init must know, beside what its engine says: modules and disk."""
+    def task(self, folder: Path, modules: str) -> dict[str, Any]:
+        """Return what the guest's init must know; `modules` is the folder of the kernel's modules."""
         names: dict[str, object] = {
             "uid": self.account.uid,
             "name": self.account.name,
@@ -123,7 +123,6 @@ class System:
             "gid": self.account.gid,
             "home": self.account.home,
             "runtime": f"/run/user/{self.account.uid}",
-            "disk": disk,
             "init": [_manager(self.userland), "--unit=harness-guest.target", "--show-status=yes"],
             "files": files,
             "links": links,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.command import SYSTEM_PATH
-from harness.errors import CapabilityMissing
 from harness.guest.engine import Boot, EngineName, Launch
 from harness.machine import Machine
 from harness.session.account import Account
@@ -50,6 +49,8 @@ class Uml:
             return "'linux.uml' does not tell its version"
         if self.machine.first(f"{MODULES_FOLDER}/{release}/modules.dep") is None:
             return f"there are no modules in '{MODULES_FOLDER}/{release}'"
+        if self.machine.program("mke2fs") is None:
+            return "there is no program 'mke2fs' (install the package 'e2fsprogs')"
         return ""
 
     def kernel(self) -> str:
@@ -69,7 +70,7 @@ class Uml:
             *(_as(boot.system.account) if boot.system else ()),
             self._program() or "linux.uml",
             f"mem={boot.memory_mb}M",
-            *((f"ubd0={self._disk(boot.folder)}",) if boot.system else ()),
+            f"ubd0={self._disk(boot.folder)}",
             *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
             *(f"uml_dir={boot.folder}/uml/", "umid=guest"),
             *("con0=null,fd:1", "con=null", "ssl=null"),
@@ -79,16 +80,24 @@ class Uml:
         # The memory is a file without a name in TMPDIR, which the keeper has made for it where it could.
         env = {"PATH": SYSTEM_PATH, "HOME": os.fspath(boot.folder), "TMPDIR": "/dev/shm"}  # noqa: S108
         modules = os.fspath(MODULES_FOLDER / self.kernel())
-        return Launch(argv, env, modules=modules, pinned=True, disk="/dev/ubda" if boot.system else "")
+        return Launch(argv, env, modules=modules, pinned=True, disk="/dev/ubda")
 
     def _disk(self, folder: Path) -> Path:
         """Make the disk, a file that takes as much room as is written to it; return its path."""
         disk = folder / "disk"
-        program = self.machine.program("mke2fs")
-        if program is None:
-            raise CapabilityMissing("mke2fs", "a machine in a guest needs a disk", "install the package 'e2fsprogs'")
         # What would survive a crash is of no use here.
-        command = [program, "-q", "-t", "ext4", "-O", "^has_journal", "-E", "nodiscard", os.fspath(disk), _DISK_SIZE]
+        command = [
+            self.machine.program("mke2fs") or "mke2fs",
+            "-q",
+            "-t",
+            "ext4",
+            "-O",
+            "^has_journal",
+            "-E",
+            "nodiscard",
+            os.fspath(disk),
+            _DISK_SIZE,
+        ]
         self.machine.run(command, timeout_s=_DISK_LIMIT_S)
         return disk
 

@@ -92,8 +92,7 @@ def _install(pins: list[str], version: str, target: Path, progress: Progress) ->
     # fmt: off
     command = [
         sys.executable, "-m", "pip", "install", "--progress-bar=off", "--disable-pip-version-check", "--no-input",
-        "--no-compile",
-        "--target", os.fspath(draft), "--constraint", os.fspath(constraints), "--only-binary=:all:",
+        "--no-compile", "--target", os.fspath(draft), "--constraint", os.fspath(constraints), "--only-binary=:all:",
         "--implementation", "cp", "--python-version", version,
         *(f"--platform={platform_}_{platform.machine()}" for platform_ in _PLATFORMS), *pins,
     ]

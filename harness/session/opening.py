@@ -10,6 +10,7 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,10 @@ from harness.userland import HOST, Userland
 
 #: Where a session sees the shared store of images.
 STORE = "/run/harness/store"
+
+#: Environment variable that names the folder for the homes of isolated sessions in a guest whose memory is no place for
+#: Podman's containers.
+DISK_VARIABLE = "HARNESS_SESSION_DISK"
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -83,6 +88,8 @@ def _spec(store: Path, *context: Bind, writing: bool, userland: Userland = HOST)
     paths = Paths(account.home, account.runtime_dir, "/run/harness")
     storage = specs.storage_writing(STORE) if writing else specs.storage_reading(STORE)
     binds = [Bind(os.fspath(store), STORE, read_only=not writing), *context]
+    if disk := os.environ.get(DISK_VARIABLE):
+        binds.append(Bind(_folder_on(disk), os.fspath(Path(account.home).parent), read_only=False))
     if writing:
         binds.extend(Bind(folder, folder) for folder in _resolver_folders())
     return Spec(
@@ -123,6 +130,13 @@ def _manager_command(userland: Userland) -> tuple[str, ...]:
             # packages want in every login (default.target).
             return (os.fspath(path), "--user", "--unit=basic.target", "--log-target=journal")
     raise CapabilityMissing("systemd", f"none of {', '.join(map(str, specs.MANAGER_PATHS))}", "install systemd")
+
+
+def _folder_on(disk: str) -> str:
+    """Return a new folder on a guest's disk, which is thrown away with the guest."""
+    folder = tempfile.mkdtemp(prefix="homes-", dir=disk)
+    Path(folder).chmod(0o755)
+    return folder
 
 
 def booted() -> bool:
