@@ -90,7 +90,7 @@ def program(*names: str, flag: str = "--version") -> Probe:
         output, problem = attempt(machine, [path, flag])
         if problem:
             return missing(problem)
-        return Found(True, version_in(output), path)
+        return Found(True, version_in(output), machine.inside(path))
 
     return probe
 

@@ -67,6 +67,10 @@ class Machine:
                 return os.fspath(found)
         return None
 
+    def inside(self, path: str) -> str:
+        """Return what a path below the root is called by the programs there."""
+        return os.fspath(Path("/", Path(path).relative_to(self.root))) if Path(path).is_relative_to(self.root) else path
+
     def first(self, *paths: str) -> Path | None:
         """Return the first of the machine's files that exists."""
         return next((file for file in map(self.file, paths) if file.exists()), None)
@@ -77,12 +81,10 @@ class Machine:
             return self
 
         def enter(argv: Sequence[str], **options: Any) -> Completed:
-            program = Path(argv[0])
-            if program.is_relative_to(userland.root):
-                program = Path("/", program.relative_to(userland.root))
-            return self.run([*_ENTER, os.fspath(userland.root), os.fspath(program), *argv[1:]], **options)
+            return self.run([*_ENTER, os.fspath(userland.root), there.inside(argv[0]), *argv[1:]], **options)
 
-        return replace(self, root=userland.root, run=enter)
+        there = replace(self, root=userland.root, run=enter)
+        return there
 
     def kernel(self) -> str:
         """Return the kernel's release."""

@@ -168,7 +168,7 @@ def test_docker_compose_is_the_plugin_before_what_calls_it(tmp_path: Path) -> No
     script(tmp_path, plugin, "echo Docker Compose version 2.39.4")
     script(tmp_path, "/usr/bin/docker-compose", "exec docker compose")
     found = probes.docker_compose(Machine(root=tmp_path))
-    assert (found.present, found.version, found.detail) == (True, "2.39.4", f"{tmp_path}{plugin}")
+    assert (found.present, found.version, found.detail) == (True, "2.39.4", plugin)
 
 
 def test_docker_compose_may_start_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
