@@ -1,11 +1,14 @@
 """How often the gate is wrong: one image against itself, and against itself with a known delay before its program.
 
-All images are measured by turns in one session. Then the gate is replayed on the record from every place in it, each
-time with as many samples as its time limit allows, in the order in which they were measured.
+All images are measured by turns in one session. Then the gate is replayed many times, each time on as many samples of
+the record as its time limit allows: stretches of the record as they were measured, from places that chance decides, one
+after the other. That is the moving blocks bootstrap of Künsch (1989), "The Jackknife and the Bootstrap for General
+Stationary Observations": it keeps what one activation has to do with the next.
 """
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +27,15 @@ from harness.progress import Progress
 from harness.record import Verdict
 from harness.service import open_services
 from harness.session import opening
+from harness.statistics import Ratio
 from harness.transports import Transport
 
 #: Runs the image's own command a while later; both the image and what it is compared with get this, one with 0.
 _ENTRYPOINT = 'ENTRYPOINT ["/bin/sh", "-c", "sleep {delay_s:.4f}; exec \\"$0\\" \\"$@\\""]\n'
+
+
+#: Replays of the gate for each claim, and samples of each image in a stretch of the record.
+REPLAYS, STRETCH = 1000, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +63,10 @@ class Calibration:
     """What came of one claim."""
 
     claim: Claim
-    #: Ratio of the medians of the whole record.
-    ratio: float
-    #: Samples of each image within the time limit, and how often the gate was replayed with as many.
+    #: How much slower the image really was in the whole record, as the gate counts it.
+    ratio: Ratio
+    #: Samples of each image within the time limit.
     count: int
-    replays: int
     verdicts: Mapping[Verdict, float]
     #: Samples of each image that the median replay took until its verdict.
     taken: int
@@ -115,24 +122,38 @@ def build(store: ImageStore, subject: Contract, base: Base, cold_s: float, folde
     return {"baseline": plain, "same": plain, **slower}
 
 
+def trial(store: ImageStore, subject: Contract, base: Base, folder: Path) -> dict[str, Image]:
+    """Return images without a delay, as many as `build` does, so that both are measured in the same way."""
+    plain = store.image(delayed(subject, 0.0, folder), base)
+    return {f"plain-{number}": plain for number in range(2 + sum(claim.delay > 0 for claim in CLAIMS))}
+
+
 def judge(measured: Mapping[str, Measured], turn_s: float) -> Iterator[Calibration]:
-    """Replay the gate for every claim; `turn_s` is what one turn takes."""
+    """Replay the gate for every claim; `turn_s` is what one turn takes. Raises UsageError for a record too short."""
     for claim in CLAIMS:
         name = f"slower-{claim.delay * 100:g}" if claim.delay else "same"
         ours = [timeline.whole_s for timeline in measured[name].cold]
         theirs = [timeline.whole_s for timeline in measured["baseline"].cold]
         count = min(int(claim.limit_s / (2 * turn_s)), max(LOOKS))
-        starts = range(len(theirs) - count + 1)
-        if not starts:
+        if len(theirs) < count:
             raise UsageError(
                 f"The record has {len(theirs)} samples of each image; {claim.limit_s:g} s would take {count}.",
                 remedy="Record for longer.",
             )
-        runs = [_replay(ours[start : start + count], theirs[start : start + count], claim.rule) for start in starts]
+        chance = random.Random(0)  # noqa: S311 -- no secret
+        runs = []
+        for _ in range(REPLAYS):
+            places = _redrawn(chance, len(theirs), count)
+            runs.append(_replay([ours[place] for place in places], [theirs[place] for place in places], claim.rule))
         shares = {verdict: sum(said is verdict for said, _n in runs) / len(runs) for verdict in Verdict}
-        ratio = statistics.median(ours) / statistics.median(theirs)
         taken = round(statistics.median([n for _said, n in runs]))
-        yield Calibration(claim, ratio, count, len(runs), shares, taken)
+        yield Calibration(claim, statistics.ratio(ours, theirs), count, shares, taken)
+
+
+def _redrawn(chance: random.Random, length: int, count: int) -> list[int]:
+    """Return `count` places in a record of that length, stretch after stretch."""
+    starts = [chance.randrange(length - STRETCH + 1) for _ in range(-(-count // STRETCH))]
+    return [start + offset for start in starts for offset in range(STRETCH)][:count]
 
 
 def _replay(ours: Sequence[float], theirs: Sequence[float], rule: Rule) -> tuple[Verdict, int]:

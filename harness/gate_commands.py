@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from harness import __version__, bases, calibrate, contract, progress, record
+from harness import __version__, bases, calibrate, contract, progress, record, statistics
 from harness.activation import activations
 from harness.cache import default_folder
 from harness.capabilities import Capabilities
@@ -87,6 +87,10 @@ def _gate(options: argparse.Namespace) -> int:
 # --- calibrate --------------------------------------------------------------------------------------------------------
 
 
+#: How long the plain image is measured to learn how long its delays are to be, in seconds.
+_TRIAL_S = 60.0
+
+
 def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contract", type=Path, default=_SUBJECT, metavar="PATH", help="what to activate")
     parser.add_argument("--minutes", type=float, default=12.0, help="how long to record (default: 12)")
@@ -100,23 +104,28 @@ def _calibrate(options: argparse.Namespace) -> int:
     base = store.known_base() or bases.choose()
     unit = activations()["unit"]
     with tempfile.TemporaryDirectory(prefix="harness-calibrate-") as folder:
-        plain = {"baseline": store.image(calibrate.delayed(subject, 0.0, Path(folder, "plain")), base)}
-        trial = calibrate.record(store, plain, subject, base, unit, options.transport, 5.0, progress.to_stderr)
-        cold_s = trial["baseline"].median_s
+        plain = calibrate.trial(store, subject, base, Path(folder, "plain"))
+        tried = calibrate.record(store, plain, subject, base, unit, options.transport, _TRIAL_S, progress.to_stderr)
+        cold_s = statistics.median([found.median_s for found in tried.values()])
         images = calibrate.build(store, subject, base, cold_s, Path(folder))
     started = time.monotonic()
     seconds = options.minutes * 60
     measured = calibrate.record(store, images, subject, base, unit, options.transport, seconds, progress.to_stderr)
     turns = sum(len(found.cold) for found in measured.values())
     turn_s = (time.monotonic() - started) / turns
-    say(f"cold activation {cold_s * 1000:.0f} ms, one turn {turn_s * 1000:.0f} ms, {turns} turns in {seconds:.0f} s")
-    say(f"{'':18} {'ratio':>6} {'allowed':>8} {'limit':>7} {'samples':>8} {'replays':>8}   pass  regr.  incon.  median")
+    baseline = [timeline.whole_s for timeline in measured["baseline"].cold]
+    middle = statistics.median(baseline)
+    say(f"cold activation {cold_s * 1000:.0f} ms in a trial of {_TRIAL_S:.0f} s, {middle * 1000:.0f} ms in the record")
+    say(f"one turn {turn_s * 1000:.0f} ms, {turns} turns in {seconds:.0f} s, {len(baseline)} of each image")
+    deviation, spread = (of(baseline) / middle for of in (statistics.mad, statistics.deviation))
+    say(f"noise of one cold activation: MAD {deviation:.1%}, standard deviation {spread:.1%} of the median")
+    say(f"{'':16} {'ratio, 95 %':>21} {'allowed':>8} {'limit':>6} {'samples':>8}    pass   regr.  incon.  median")
     for one in calibrate.judge(measured, turn_s):
-        shares = "  ".join(f"{one.verdicts[verdict]:5.1%}" for verdict in Verdict)
-        claim = one.claim
+        shares = "  ".join(f"{one.verdicts[verdict]:6.1%}" for verdict in Verdict)
+        claim, ratio = one.claim, one.ratio
         say(
-            f"{claim.name:18} {one.ratio:6.3f} {claim.rule.max_slowdown:8.3f} {claim.limit_s:5.0f} s {one.count:8} "
-            f"{one.replays:8}  {shares}  {one.taken * 2 * turn_s:4.0f} s"
+            f"{claim.name:16} {ratio.value:.3f} ({ratio.low:.3f}-{ratio.high:.3f}) {claim.rule.max_slowdown:8.3f} "
+            f"{claim.limit_s:4.0f} s {one.count:8}  {shares}  {one.taken * 2 * turn_s:4.0f} s"
         )
     return 0
 

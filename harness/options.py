@@ -40,7 +40,7 @@ class Options:
     images: dict[str, str]
     #: Name of a contract -> the image that the tested one must not be slower than.
     baselines: dict[str, str]
-    #: Ratio of the medians that is allowed.
+    #: How many times as long as the baseline an image may take.
     max_slowdown: float
     #: Longest comparison of two images over one transport, in seconds.
     gate_limit_s: float

@@ -171,7 +171,8 @@ class Comparison(Record):
     count: Annotated[int, Field(ge=2)]
     candidate_ms: NotNegative
     baseline_ms: NotNegative
-    #: Median of the candidate through median of the baseline, with its bootstrap interval.
+    #: How many times as long the candidate takes, see `harness.statistics.ratio`, with its interval: the verdict's own,
+    #: and not exactly the ratio of the two medians.
     ratio: NotNegative
     low: NotNegative
     high: NotNegative

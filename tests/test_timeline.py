@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -49,6 +50,28 @@ def test_a_mark_before_its_time() -> None:
     assert caught.value.blame is Blame.HARNESS
 
 
+def note(status: str, container: str, number: int, kind: str = "container") -> str:
+    """Return a line of podman's events."""
+    return json.dumps({"ID": str(number), "Name": container, "Status": status, "Type": kind}) + "\n"
+
+
+def test_the_notes_of_the_last_container() -> None:
+    """Not of an older one of that name, of another one, or of an image; and never a line that is half written."""
+    older = note("create", "echo", 1) + note("start", "echo", 1) + note("died", "echo", 1)
+    newer = (
+        note("create", "echo", 2)
+        + note("init", "echo", 2)
+        + note("create", "other", 3)
+        + note("pull", "echo", 4, "image")
+    )
+    assert timeline.last_notes(older + newer, "echo").keys() == {"create", "init"}
+    assert timeline.last_notes(older + newer + note("start", "echo", 2)[:-9], "echo").keys() == {"create", "init"}
+    started = timeline.last_notes(older + newer + note("start", "echo", 2) + note("start", "other", 3), "echo")
+    assert [started[status]["ID"] for status in ("create", "init", "start")] == ["2"] * 3
+    assert timeline.last_notes(note("start", "echo", 1), "echo") == {}
+    assert timeline.last_notes("", "echo") == {}
+
+
 @pytest.fixture
 def service(way: str, harness_runtime: Runtime, echo_image: Image) -> Iterator[Service]:
     """The echo service, asleep."""
@@ -75,6 +98,8 @@ def test_an_activation(service: Service) -> None:
     found = service.time_cold(Transport.TCP4)
     assert list(found.at) == [mark for mark in Mark if mark not in LACKING.get(service.activation, ())]
     assert (found.ready_s is None) is by_launcher
+    service.rearm()
+    assert list(service.time_cold(Transport.TCP4).at) == list(found.at)
     warm = service.time_warm(Transport.TCP4)
     assert list(warm.at) == [Mark.CONNECT, Mark.REPLY, Mark.END]
     assert warm.whole_s < found.whole_s

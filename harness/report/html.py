@@ -224,7 +224,7 @@ _KEY = "the numbers are the phases in the table below, the upright line is when 
 
 def _interval_caption(found: Comparison) -> str:
     return (
-        f"Ratio of the medians, candidate to baseline, as a dot: {ratio(found.ratio)}, "
+        f"Ratio, candidate to baseline, as a dot: {ratio(found.ratio)}, "
         f"{found.confidence:.0%} interval {ratio(found.low)} to {ratio(found.high)}. "
         f"Dashed: no difference; solid: the slowdown allowed, {ratio(found.max_slowdown)}"
     )

@@ -165,7 +165,7 @@ def _strip(values: Sequence[float], scale: _Scale, top: int, role: Role) -> Iter
 
 
 def interval(found: Comparison, name: str, identity: str) -> Markup:
-    """Return the ratio of the medians with its interval, against no difference and the slowdown allowed."""
+    """Return the ratio with its interval, against no difference and the slowdown allowed."""
     scale = _scale([found.low, found.high, found.ratio, 1.0, found.max_slowdown])
     middle, bottom = 16, 32
     parts = [
@@ -182,7 +182,7 @@ def interval(found: Comparison, name: str, identity: str) -> Markup:
         f"Ratio {ratio(found.ratio)}, interval from {ratio(found.low)} to {ratio(found.high)}; "
         f"allowed is {ratio(found.max_slowdown)}."
     )
-    return _svg(f"Ratio of the medians of {name}", description, bottom, scale, parts, identity)
+    return _svg(f"Ratio of candidate to baseline, {name}", description, bottom, scale, parts, identity)
 
 
 def _upright(at: str, height: int, kind: str) -> Iterator[Markup]:

@@ -151,6 +151,10 @@ class Session:
         """Return what the service `unit` has printed so far, all its starts together."""
         return self._read(f"{self.paths.output}/{unit}.log")
 
+    def events(self) -> str:
+        """Return podman's notes of containers and images, a JSON object a line: all, or at least the newest 500 kB."""
+        return self._read(self.paths.events)
+
     def manager_log(self) -> str:
         """Return what `systemd --user` itself has said so far.
 

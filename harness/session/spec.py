@@ -30,6 +30,7 @@ log_driver = "passthrough"
 [engine]
 cgroup_manager = "systemd"
 events_logger = "file"
+events_logfile_path = "{events}"
 lock_type = "file"
 """
 
@@ -72,6 +73,11 @@ class Paths:
     def output(self) -> str:
         """The folder with one file of output per service."""
         return f"{self.state}/output"
+
+    @property
+    def events(self) -> str:
+        """What podman notes of its containers, see podman-events(1); the account's own, unlike the folder `state`."""
+        return f"{self.runtime}/podman-events.log"
 
     @property
     def manager_log(self) -> str:
@@ -120,7 +126,7 @@ def config_files(paths: Paths, storage: str) -> dict[str, str]:
     config = f"{paths.home}/.config"
     return {
         f"{config}/containers/storage.conf": storage,
-        f"{config}/containers/containers.conf": _CONTAINERS_CONF,
+        f"{config}/containers/containers.conf": _CONTAINERS_CONF.format(events=paths.events),
         f"{paths.units}/service.d/10-output.conf": _OUTPUT_DROP_IN.format(output=paths.output),
         f"{paths.units}/{_NETWORK_WAIT}": "",
         f"{paths.output}/.keep": "",
