@@ -13,6 +13,18 @@ from dataclasses import dataclass
 median, deviation = statistics.median, statistics.stdev
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value below which `share` of the values lie, by linear interpolation.
+
+    Hyndman and Fan (1996), "Sample Quantiles in Statistical Packages", definition 7.
+    """
+    ordered = sorted(values)
+    position = (len(ordered) - 1) * share
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
 def mad(values: Sequence[float]) -> float:
     """Return the median absolute deviation from the median, not scaled.
 

@@ -48,6 +48,14 @@ def test_equal_values_are_no_evidence() -> None:
     assert statistics.p_greater([0.1] * 20, [0.1] * 20) == 1.0
 
 
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_quantile_is_that_of_numpy(share: float, count: int) -> None:
+    """Definition 7 is numpy's default."""
+    values = times(count, 11)
+    assert statistics.quantile(values, share) == pytest.approx(numpy.quantile(values, share), rel=1e-12)
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
 def test_mad_is_that_of_scipy(count: int) -> None:
     """The deviation is not scaled."""

@@ -14,6 +14,7 @@ from harness.report import plots
 from harness.report.markup import Child, Markup, element, join, table, text
 from harness.report.outline import Image, Outline, Timing, outline
 from harness.report.text import MARKS, NOTHING, case_name, count, cut, ms, ratio
+from harness.statistics import quantile
 from harness.userland import HOST
 
 #: The longest message on the page; the results have all of it.
@@ -266,13 +267,17 @@ def _signed(value: float, timing: Timing) -> str:
     return shown if not float(shown) else ("−" if value < 0 else "+") + shown  # noqa: RUF001 -- a minus is meant
 
 
+#: Heading -> the share of the samples that are below.
+_SHARES = {"Least": 0.0, "Quarter": 0.25, "Median": 0.5, "Three quarters": 0.75, "95 %": 0.95, "Most": 1.0}
+
+
 def _spread(timing: Timing, identity: str) -> Markup:
     rows = []
     for role in timing.roles:
         totals = timing.timelines[role].totals_ms
-        spread = plots.five_numbers(totals)
+        spread = (quantile(totals, share) for share in _SHARES.values())
         rows.append([role, str(len(totals)), *(ms(value, timing.kind) for value in spread)])
-    head = ("Image", "Samples", "Least", "Quartile", "Median", "Quartile", "Most")
+    head = ("Image", "Samples", *_SHARES)
     caption = f"Samples of {_short(timing.name)}, in milliseconds"
     return table(caption, head, rows, identity=identity, numbers=True)
 

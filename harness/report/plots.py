@@ -221,11 +221,3 @@ def _axis(scale: _Scale, top: int) -> Iterator[Markup]:
         # No text leaves the plot.
         anchor = "start" if share < 6 else "end" if share > 94 else "middle"
         yield element("text", f"{value:g}", x=at, y=top + 20, class_="tick", text_anchor=anchor)
-
-
-def five_numbers(values: Sequence[float]) -> tuple[float, float, float, float, float]:
-    """Return least, lower quartile, median, upper quartile and most; there is at least one value."""
-    if len(values) == 1:
-        return (values[0],) * 5
-    low, middle, high = statistics.quantiles(values, method="inclusive")
-    return min(values), low, middle, high, max(values)
