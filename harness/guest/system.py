@@ -96,7 +96,7 @@ class System:
             "uid": self.account.uid,
             "name": self.account.name,
             "source": SOURCE,
-            "folder": folder,
+            "folder": os.fspath(folder).replace("%", "%%"),  # see SPECIFIERS in systemd.unit(5)
             "check": _CHECK_FILE,
         }
         units = "/run/systemd/system"
