@@ -64,9 +64,12 @@ def _section(entry: Mapping[str, object]) -> Section:
 def view(results: Results, sections: tuple[Section, ...]) -> str:
     """Return the claims as Markdown, with the tests of a run."""
     facts = results.environment
-    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    places = {name: one.versions for name, one in facts.userlands.items()} or {"host": facts.versions}
+    versions = "; ".join(
+        f"{name}: {', '.join(' '.join(item) for item in found.items())}" for name, found in places.items()
+    )
     strict = "strict" if facts.strict else "lenient"
-    run = f"The last run: {results.started}, kernel {facts.kernel}, {versions}; base {facts.base}; {strict}."
+    run = f"The last run: {results.started}, kernel {facts.kernel}, base {facts.base}, {strict}; {versions}."
     return "\n".join([_HEAD, run, *(line for section in sections for line in _lines(section, results.tests)), ""])
 
 
