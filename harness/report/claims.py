@@ -66,7 +66,7 @@ def view(results: Results, sections: tuple[Section, ...]) -> str:
     facts = results.environment
     places = {name: one.versions for name, one in facts.userlands.items()} or {"host": facts.versions}
     versions = "; ".join(
-        f"{name}: {', '.join(' '.join(item) for item in found.items())}" for name, found in places.items()
+        f"{name}: {', '.join(' '.join(item).strip() for item in found.items())}" for name, found in places.items()
     )
     strict = "strict" if facts.strict else "lenient"
     run = f"The last run: {results.started}, kernel {facts.kernel}, base {facts.base}, {strict}; {versions}."
