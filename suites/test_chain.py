@@ -72,7 +72,12 @@ class WaitingRuntime:
             )
         finally:
             os.close(descriptor)
-        return processes.processes(self.session)
+        return wait_until(
+            lambda: processes.processes(self.session),
+            _conmon_is_on_its_own,
+            Deadline.after(STEP_S),
+            "the conmon that only forks the one that stays to end",
+        )
 
     def go_on(self) -> None:
         """Let it take its step."""
@@ -86,6 +91,12 @@ class WaitingRuntime:
         with os.fdopen(descriptor, "wb") as pipe:
             pipe.write(b"\n")
         return True
+
+
+def _conmon_is_on_its_own(found: Mapping[int, Process]) -> bool:
+    """Whether no conmon is another one's child any more: Podman goes on before the first one has ended."""
+    conmons = {pid: process for pid, process in found.items() if process.name == "conmon"}
+    return not any(process.parent in conmons for process in conmons.values())
 
 
 def _read(descriptor: int) -> bytes:
