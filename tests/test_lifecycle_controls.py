@@ -75,7 +75,7 @@ def waited_for(what: str, seen: str) -> tuple[str, ...]:
 CONTROLS = {
     # -- starting and stopping
     "keeps every promise": Control(
-        {f"{LIFECYCLE}a_service_that_exits_when_idle[idle-unit]": ()}, image="honest", timeout_scale=1
+        {f"{LIFECYCLE}a_service_that_exits_when_idle[unit-idle]": ()}, image="honest", timeout_scale=1
     ),
     "starts no container": Control(
         {
@@ -141,7 +141,7 @@ CONTROLS = {
     ),
     "does not end when idle": Control(
         {
-            f"{LIFECYCLE}a_service_that_exits_when_idle[idle-unit]": waited_for(
+            f"{LIFECYCLE}a_service_that_exits_when_idle[unit-idle]": waited_for(
                 r"'echo\.service' to say ActiveState=inactive, Result=success", r"\{'ActiveState': 'active'"
             ),
         },
@@ -150,7 +150,7 @@ CONTROLS = {
     ),
     "is started again though nobody came": Control(
         {
-            f"{LIFECYCLE}a_service_that_exits_when_idle[idle-unit]": (
+            f"{LIFECYCLE}a_service_that_exits_when_idle[unit-idle]": (
                 r"^Waited \d+\.\d s for 'echo\.service' to say ActiveState=inactive, Result=success",
             ),
             f"{FAILURES}the_next_client_starts_a_killed_service[container]": (

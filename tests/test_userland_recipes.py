@@ -89,8 +89,8 @@ def test_a_session_can_be_had(name: str) -> None:
     """A recipe has the package of each program that the harness itself needs on a machine of that family."""
     recipe, manager = RECIPES[name], MANAGERS[RECIPES[name].tool]
     needed = {row.package[manager] for row in packages.WANTED if manager in row.package and not row.only_for}
-    # util-linux is in every Debian; the other is for who makes userlands.
-    assert needed - {"util-linux", "mmdebstrap"} <= set(recipe.packages)
+    # util-linux is in every Debian; the others are for who makes userlands.
+    assert needed - {"util-linux", "mmdebstrap", "debian-archive-keyring"} <= set(recipe.packages)
 
 
 @pytest.mark.usefixtures("fedora")
