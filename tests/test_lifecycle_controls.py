@@ -242,8 +242,10 @@ CONTROLS = {
             f"{LIMITS}restart_runs_into_the_start_limit[fails]": (
                 r"the client over tcp4 was to be reset, but: nothing came to an end within \d+\.\d s$",
             ),
+            # A machine fast enough for 20 starts in 2 s meets the limit of the triggers instead.
             f"{LIMITS}the_limits_are_silent_to_a_datagram_client[start]": (
-                r"^Waited \d+\.\d s for 'echo\.socket' to say ActiveState=failed",
+                r"^(Waited \d+\.\d s for 'echo\.socket' to say ActiveState=failed"
+                r"|E +AssertionError: assert 'trigger-limit-hit' == 'service-start-limit-hit')",
             ),
         },
         sabotage="no-start-limit",
