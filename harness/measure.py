@@ -140,10 +140,9 @@ def _quiet_turn(service: Service, role: str, transport: Transport) -> tuple[Time
     return cold, warm
 
 
-def _stolen() -> int:
+def _stolen(file: Path = Path("/proc/stat")) -> int:
     """Return how long the host has run something else in place of this machine so far, in ticks of all processors."""
-    line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
-    return int([*line.split(), *("0" for _ in range(9))][8])
+    return int(file.read_text(encoding="ascii").partition("\n")[0].split()[8])
 
 
 def _turn(service: Service, role: str, transport: Transport) -> tuple[Timeline, Timeline, int]:

@@ -22,6 +22,7 @@ from harness.progress import Progress
 from harness.quiet import Quiet, owned
 from harness.recorder import Recorder
 from harness.runtime import Runtime
+from harness.userland import HOST
 
 pytest_plugins = ("harness.fixtures",)
 
@@ -124,7 +125,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     lines = []
     for there in config.stash[RUNTIMES].values():
         lines += there.capabilities.header(stood_in=stood_in)
-        lines += [f"harness: left out, {name}: {why.detail}" for name, why in there.left_out.items()]
+        place = "harness" if there.name == HOST.name else f"harness {there.name}"
+        lines += [f"{place}: left out, {name}: {why.detail}" for name, why in there.left_out.items()]
     names = ", ".join(runtime.contracts) or "none"
     strict = "strict" if runtime.options.strict else "lenient"
     if _GUEST_TESTS in config.stash:

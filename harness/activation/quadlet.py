@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.activation.base import Activated, Workload, quote
-from harness.activation.units import QUADLET, UnitActivation, socket_units
+from harness.activation.units import QUADLET, UnitActivation, unit_section
 from harness.contract import Contract, Ready
 from harness.errors import CapabilityMissing, HarnessError, UnitRejected
 from harness.hints import hint
@@ -53,15 +53,10 @@ def text(workload: Workload) -> str:
 
     It has no [Install]: the socket is what starts the service.
     """
-    sockets = " ".join(socket_units(workload))
     lines = [f"Image={workload.image}", *_settings(workload)]
     content = "\n".join(lines)
     return f"""\
-[Unit]
-Description={workload.name} in a container
-Requires={sockets}
-After={sockets}
-
+{unit_section(workload)}
 [Container]
 {content}
 """

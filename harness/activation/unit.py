@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from harness.activation.base import Workload, quote
-from harness.activation.units import UnitActivation, socket_units
+from harness.activation.units import UnitActivation, unit_section
 from harness.contract import Ready
 
 
 def text(workload: Workload) -> str:
     """Return a service unit that is ready when the contract's word for it has come, by default conmon's."""
-    sockets = " ".join(socket_units(workload))
     command = " ".join(quote(argument) for argument in _command(workload))
     return f"""\
-[Unit]
-Description={workload.name} in a container
-Requires={sockets}
-After={sockets}
-
+{unit_section(workload)}
 [Service]
 {"Type=exec" if workload.ready is Ready.EXEC else "Type=notify"}
 NotifyAccess=all

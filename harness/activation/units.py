@@ -43,6 +43,17 @@ def socket_texts(workload: Workload) -> dict[str, str]:
     return {unit: _socket_text(workload.name, unit, listeners) for unit, listeners in units.items()}
 
 
+def unit_section(workload: Workload) -> str:
+    """Return the section [Unit] of a service that needs its sockets, as the tutorial writes it."""
+    sockets = " ".join(socket_units(workload))
+    return f"""\
+[Unit]
+Description={workload.name} in a container
+Requires={sockets}
+After={sockets}
+"""
+
+
 def _socket_text(name: str, unit: str, listeners: tuple[Listener, ...]) -> str:
     lines = [listener.line for listener in listeners]
     if unit != f"{name}.socket":

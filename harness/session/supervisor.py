@@ -191,14 +191,14 @@ def enter(root: str) -> None:
     """Make an unpacked distribution the root of the caller's mount namespace; what is written there is thrown away."""
     lower = os.open(root, os.O_PATH | os.O_DIRECTORY)
     syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
-    for name in ("upper", "work", "root"):
+    for name in ("upper", "work", "merged"):
         os.mkdir(f"/run/{name}", 0o755)
     # By its number, since a path could have the characters that separate options.
     layers = f"lowerdir=/proc/self/fd/{lower},upperdir=/run/upper,workdir=/run/work"
-    syscalls.mount("overlay", "/run/root", "overlay", 0, layers)
+    syscalls.mount("overlay", "/run/merged", "overlay", 0, layers)
     for folder in ("dev", "sys"):
-        syscalls.mount(f"/{folder}", f"/run/root/{folder}", flags=syscalls.MS_BIND | syscalls.MS_REC)
-    syscalls.pivot_root("/run/root")
+        syscalls.mount(f"/{folder}", f"/run/merged/{folder}", flags=syscalls.MS_BIND | syscalls.MS_REC)
+    syscalls.pivot_root("/run/merged")
     os.close(lower)
 
 
