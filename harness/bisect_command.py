@@ -15,7 +15,7 @@ from harness.deadline import Deadline
 from harness.errors import UsageError
 from harness.images import ImageStore
 from harness.probes import Supplies
-from harness.runtime import lacking
+from harness.runtime import lacking, possible
 from harness.session import opening
 from harness.transports import Transport
 
@@ -27,7 +27,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("contract", type=Path, metavar="CONTRACT", help="what the image promises: a file or its folder")
     parser.add_argument("--image", metavar="IMAGE", help="the image to look at (default: the contract's own)")
     parser.add_argument(
-        "--activation", action="append", choices=tuple(activations()), help="repeatable (default: all of them)"
+        "--activation", action="append", choices=tuple(activations()), help="repeatable (default: all that work here)"
     )
     parser.add_argument(
         "--transport", type=Transport, choices=tuple(Transport), help="(default: the contract's first that works here)"
@@ -37,7 +37,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _bisect(options: argparse.Namespace) -> int:
     """Try every layer; the status is 1 where one of them loses the socket."""
     subject = contract.load(options.contract)
-    without = lacking(Capabilities())
+    capabilities = Capabilities()
+    without = lacking(capabilities)
     usable = [transport for transport in subject.transports if transport not in without]
     transport = options.transport or next(iter(usable), None)
     if transport not in usable:
@@ -48,8 +49,10 @@ def _bisect(options: argparse.Namespace) -> int:
     image = store.chosen(subject, options.image or "", base)
     clients = store.clients(subject, base)
     # The launcher needs no unit files, so it comes first: each layer adds something to the one before.
-    names = sorted(options.activation or activations(), key=lambda name: (name != "launcher", name))
+    names = sorted(options.activation or possible(capabilities), key=lambda name: (name != "launcher", name))
     ways = {name: activations()[name] for name in names}
+    # Not to be taken for a layer that loses the socket.
+    capabilities.require(*(need for way in ways.values() for need in way.needs))
     listeners = [table.listener for table in subject.sockets if not without.intersection(table.transports)]
     with opening.testing(store.graph) as session:
         placed = session.place(listeners)

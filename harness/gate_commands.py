@@ -58,6 +58,7 @@ def _gate(options: argparse.Namespace) -> int:
     }
     clients = store.clients(subject, base)
     activation, without = activations()[options.activation], lacking(capabilities)
+    capabilities.require(*activation.needs)
     wanted = options.transport or [transport for transport in subject.transports if transport not in without]
     found = Findings()
     for transport in wanted:

@@ -87,19 +87,17 @@ class Runtime:
     @cached_property
     def activations(self) -> dict[str, Activation]:
         """Name -> activation, those that were asked for, else all that the userland is capable of."""
-        known, asked = activations(), self.options.activations
-        return {name: item for name, item in known.items() if (name in asked if asked else not self._lacks(item))}
+        asked = self.options.activations
+        return {name: activations()[name] for name in asked} if asked else possible(self.capabilities)
 
     @property
     def left_out(self) -> dict[str, Capability]:
         """Name -> what is lacking for it, of the activations that nobody asked for and the userland can't do."""
         if self.options.activations:
             return {}
-        return {name: self._lacks(item)[0] for name, item in activations().items() if self._lacks(item)}
-
-    def _lacks(self, activation: Activation) -> list[Capability]:
-        found = (self.capabilities.get(need) for need in activation.needs)
-        return [capability for capability in found if not capability.present]
+        needs = {name: map(self.capabilities.get, item.needs) for name, item in activations().items()}
+        lacking = {name: next((need for need in found if not need.present), None) for name, found in needs.items()}
+        return {name: need for name, need in lacking.items() if need}
 
     @cached_property
     def base(self) -> Base:
@@ -192,3 +190,8 @@ def lacking(capabilities: Capabilities) -> frozenset[Transport]:
     return frozenset(
         transport for transport, row in ROWS.items() if row.capability and not capabilities.has(row.capability)
     )
+
+
+def possible(capabilities: Capabilities) -> dict[str, Activation]:
+    """Return name -> activation of all that the userland is capable of."""
+    return {name: item for name, item in activations().items() if all(map(capabilities.has, item.needs))}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness import leaks
+from harness.__main__ import main
 from harness.activation import activations, prepared
 from harness.bisect import Bisection, Opener, Probe, Step, bisect
+from harness.capabilities import Capabilities, Capability
 from harness.contract import Contract, load
 from harness.deadline import Deadline
 from harness.images import Image
@@ -20,7 +24,7 @@ from harness.processes import Process
 from harness.session.session import Session
 from harness.transports import Transport
 from harness.witness import Seen, reasons
-from tests.runs import REPOSITORY, run_pytest
+from tests.runs import ECHO, REPOSITORY, run_pytest
 from tests.sessions import isolated
 
 BROKEN = REPOSITORY / "tests" / "broken"
@@ -267,3 +271,21 @@ def test_no_bisection_in_a_session_that_is_kept(failing: Callable[..., tuple[lis
         leaks.end(Path(cgroup))
     assert len(kept) == len(entries) == 2
     assert files == []
+
+
+def test_what_this_machine_cannot_do_is_no_layer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An activation without its program is left out, and refused by name: the image must not be blamed for it."""
+    able = Capabilities.get
+
+    def get(self: Capabilities, name: str) -> Capability:
+        found = able(self, name)
+        return replace(found, present=False) if name == "quadlet" else found
+
+    monkeypatch.setattr(Capabilities, "get", get)
+    contract = os.fspath(ECHO)
+    assert main(["bisect", contract, "--transport", "tcp4"]) == 0
+    assert "quadlet" not in capsys.readouterr().out
+    assert main(["bisect", contract, "--activation", "quadlet"]) == 3
+    assert "This machine lacks the capability 'quadlet'" in capsys.readouterr().err
