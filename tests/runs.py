@@ -21,6 +21,9 @@ ECHO = REPOSITORY / "containers" / "echo"
 #: Exit statuses of a run in which tests failed, whoever has to act.
 RED = (pytest.ExitCode.TESTS_FAILED, INFRASTRUCTURE)
 
+#: What every inner pytest is given.
+OPTIONS = "--harness-guest=never --no-harness-bisect -p no:hypothesispytest"
+
 #: Longest run of one pytest, in seconds; images are built before.
 RUN_LIMIT_S = 150.0
 
@@ -42,11 +45,12 @@ def environment(**changes: str) -> dict[str, str]:
     """Return the environment for a pytest inside a test: ours without what the outer pytest has put there.
 
     Not under CI, so that a missing transport skips, and without a guest and a bisection, unless a test asks for one:
-    each takes longer than most tests. The harness is found wherever the tests of the inner pytest are.
+    each takes longer than most tests. Without Hypothesis, which no inner test needs and which takes as long to import
+    as all else. The harness is found wherever the tests of the inner pytest are.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     ours = {"CI": "", "COLUMNS": "240", "PYTHONPATH": os.fspath(REPOSITORY)}
-    return inherited | ours | {"PYTEST_ADDOPTS": "--harness-guest=never --no-harness-bisect", **changes}
+    return inherited | ours | {"PYTEST_ADDOPTS": OPTIONS, **changes}
 
 
 def run_pytest(folder: Path, *arguments: str, cwd: Path = REPOSITORY, **changes: str) -> Run:
