@@ -50,11 +50,11 @@ SENT = 128 << 20
 #: How much is handed to the kernel at once, in bytes.
 CHUNK = 1 << 18
 
-#: Rounds of each way, of throughput and of round trips: a round of the latter is some milliseconds.
+#: Rounds of each way, of throughput and of round trips: a round of the latter is a few milliseconds.
 ROUNDS, SHORT_ROUNDS = 5, 20
 
 #: Round trips of one round, and what each carries, in bytes.
-TRIPS, PING = 300, b"x" * 64
+TRIPS, PING = 100, b"x" * 64
 
 #: How long one call may wait, in seconds; also for the server's start.
 WAIT_S = 30

@@ -22,6 +22,9 @@ from tests.runs import ECHO, Run, run_inner, run_pytest
 DELAY_S = 0.4
 SUITE = "suites/test_timing.py"
 NAME = "test_not_slower_than_allowed[echo-unit-tcp4]"
+
+#: Longest measurement, in seconds: the delay is found long before; that warm talks are no slower may take a minute.
+LIMIT = "15"
 ONE = ("--harness-transports=tcp4", "--harness-activation=unit", "-k", "slower", "-n0")
 
 
@@ -50,7 +53,7 @@ def gated(folder: Path, candidate: str, baseline: str, *arguments: str) -> Run:
 
 def test_a_late_program_is_a_regression_after_exec(tmp_path: Path, delayed: Callable[[float], Image]) -> None:
     """Red, with the phase in which the program is late; the results have the samples of both images."""
-    ended = gated(tmp_path, delayed(DELAY_S).reference, delayed(0.0).reference)
+    ended = gated(tmp_path, delayed(DELAY_S).reference, delayed(0.0).reference, f"--harness-gate-limit={LIMIT}")
     assert (ended.status, ended.outcomes) == (1, {NAME: "failed"}), ended.output
     assert "regression: echo (unit, tcp4), cold: " in ended.texts[NAME]
     assert "most grew 'exec -> reply'" in ended.texts[NAME]
@@ -153,7 +156,7 @@ def test_the_command(tmp_path: Path, delayed: Callable[[float], Image], capsys: 
     """The same verdicts without pytest, and the same file."""
     late, plain, file = delayed(DELAY_S).reference, delayed(0.0).reference, tmp_path / "r.json"
     given = ["gate", "--contract", str(ECHO), "--transport", "unix", "--baseline", plain, "--results", str(file)]
-    assert main([*given, "--candidate", late]) == 1
+    assert main([*given, "--candidate", late, "--limit", LIMIT]) == 1
     assert "regression: echo (unit, unix), cold: " in capsys.readouterr().out
     assert {item.case.transport for item in record.read(file).comparisons} == {"unix"}
     assert main([*given, "--candidate", plain, "--max-slowdown", "8"]) == 0
