@@ -286,7 +286,8 @@ print(store.UserlandStore(Path(sys.argv[2])).from_tar("small", Path(sys.argv[3])
 def maker(how: str, userlands: UserlandStore, file: Path) -> subprocess.Popen[str]:
     """Start a process that unpacks a tar into the store."""
     # A shell lets what runs in its background ignore SIGINT, and so do its children.
-    command = ["env", "--default-signal=INT", sys.executable, "-c", MAKER, how, os.fspath(userlands.folder.parent), os.fspath(file)]
+    python = ["env", "--default-signal=INT", sys.executable]
+    command = [*python, "-c", MAKER, how, os.fspath(userlands.folder.parent), os.fspath(file)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
