@@ -97,15 +97,15 @@ def record(
     base: Base,
     activation: Activation,
     transport: Transport,
+    lacking: frozenset[Transport],
     seconds: float,
     progress: Progress,
 ) -> dict[str, Measured]:
-    """Measure all `images` by turns for so many seconds; the services listen for the transport's clients only."""
+    """Measure all `images` by turns for so many seconds, by the clients of one transport."""
     clients = store.clients(subject, base)
-    others = frozenset(Transport) - {transport}
     with (
         opening.testing(store.graph) as session,
-        open_services(session, subject, images, activation, others, client_images=clients) as services,
+        open_services(session, subject, images, activation, lacking, client_images=clients) as services,
     ):
         plan = Plan(seconds, most=100_000)
         return dict(measure.measure(services, transport, plan, lambda _measured: False, progress))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from harness.errors import UsageError
 from harness.findings import Findings, Subject, find
 from harness.gate import Rule
 from harness.images import Image, ImageStore
-from harness.measure import Plan
+from harness.measure import Measured, Plan
 from harness.record import Results, Role, Verdict
 from harness.runtime import lacking
 from harness.session import opening
@@ -63,9 +64,7 @@ def _gate(options: argparse.Namespace) -> int:
     found = Findings()
     for transport in wanted:
         if transport not in subject.transports or transport in without:
-            raise UsageError(
-                f"The transport '{transport}' is not in the contract, or this machine has no client for it."
-            )
+            raise _no_client(transport)
         one = Subject(subject, images, activation, transport, without, client_images=clients)
         with opening.testing(store.graph) as session:
             found = found.with_(find(session, one, Plan(options.limit), Rule(options.max_slowdown), progress.to_stderr))
@@ -83,6 +82,10 @@ def _gate(options: argparse.Namespace) -> int:
         )
         record.write(results, options.results)
     return REGRESSION if found.wrong else UNCLEAR if found.unclear else 0
+
+
+def _no_client(transport: Transport) -> UsageError:
+    return UsageError(f"The transport '{transport}' is not in the contract, or this machine has no client for it.")
 
 
 # --- calibrate --------------------------------------------------------------------------------------------------------
@@ -103,15 +106,23 @@ def _calibrate(options: argparse.Namespace) -> int:
     subject = contract.load(options.contract)
     store = ImageStore(default_folder(), progress.to_stderr)
     base = store.known_base() or bases.choose()
-    unit = activations()["unit"]
+    unit, without = activations()["unit"], lacking(Capabilities())
+    if options.transport in without or options.transport not in subject.transports:
+        raise _no_client(options.transport)
+
+    def measured_of(images: Mapping[str, Image], seconds: float) -> dict[str, Measured]:
+        return calibrate.record(
+            store, images, subject, base, unit, options.transport, without, seconds, progress.to_stderr
+        )
+
     with tempfile.TemporaryDirectory(prefix="harness-calibrate-") as folder:
         plain = calibrate.trial(store, subject, base, Path(folder, "plain"))
-        tried = calibrate.record(store, plain, subject, base, unit, options.transport, _TRIAL_S, progress.to_stderr)
+        tried = measured_of(plain, _TRIAL_S)
         cold_s = statistics.median([found.median_s for found in tried.values()])
         images = calibrate.build(store, subject, base, cold_s, Path(folder))
     started = time.monotonic()
     seconds = options.minutes * 60
-    measured = calibrate.record(store, images, subject, base, unit, options.transport, seconds, progress.to_stderr)
+    measured = measured_of(images, seconds)
     turns = sum(len(found.cold) for found in measured.values())
     turn_s = (time.monotonic() - started) / turns
     baseline = [timeline.whole_s for timeline in measured["baseline"].cold]

@@ -183,7 +183,7 @@ def test_pass(runner: Path, workspace: Path, delayed: Callable[[float], str]) ->
 def test_regression(runner: Path, workspace: Path, delayed: Callable[[float], str]) -> None:
     """Red, with the numbers beside the run."""
     inputs = {"image": delayed(DELAY_S), "baseline-image": delayed(0.0), "contract": "."}
-    ended = act(runner, workspace, inputs, PYTEST_ADDOPTS=f"{SHORT['PYTEST_ADDOPTS']} --harness-gate-limit=15")
+    ended = act(runner, workspace, inputs, PYTEST_ADDOPTS=f"{SHORT['PYTEST_ADDOPTS']} --harness-gate-limit=40")
     assert (ended.status, ended.outputs["result"]) == (1, "regression"), ended.log
     first, last = ended.commands
     assert first.startswith("::error title=test_not_slower_than_allowed[echo-unit-tcp4]::regression: echo (unit, tcp4)")
