@@ -163,18 +163,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out tests about a contract or an activation which this run is not about, and measurements of nothing."""
     given = config.stash[RUNTIME].contracts
     strange: dict[str, None] = {}
-    left_out = []
+    kept, left_out = [], []
     for item in items:
         missing = [name for mark in item.iter_markers("about") for name in mark.args if name not in given]
         strange |= dict.fromkeys(missing)
         without = (measures(item) and _lacks(item, "case")) or (_has_ways(item) and _lacks(item, "way"))
-        if missing or without or _beyond_userland(item):
-            left_out.append(item)
+        (left_out if missing or without or _beyond_userland(item) else kept).append(item)
     if strange:
         config.stash[_STRANGE] = strange
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = kept
 
 
 def measures(item: pytest.Item) -> bool:

@@ -1,4 +1,4 @@
-"""A `.container` file, of which Podman's generator makes the service: podman-systemd.unit(5), Podman 4.8 or newer."""
+"""A `.container` file, of which Podman's generator makes the service; its keys are those that Podman 4.8 knows."""
 
 from __future__ import annotations
 
