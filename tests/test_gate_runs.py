@@ -6,14 +6,16 @@ The delay is so long, and what is allowed to an image against itself so much, th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from harness import calibrate, record
+from harness import calibrate, gate, gate_commands, record
 from harness.__main__ import main
 from harness.contract import Contract, load
 from harness.images import Image
+from harness.measure import Plan
 from harness.record import Kind, Role, Verdict
 from harness.recorder import INFRASTRUCTURE
 from harness.runtime import Runtime
@@ -164,9 +166,11 @@ def test_the_command(tmp_path: Path, delayed: Callable[[float], Image], capsys: 
 
 
 def test_a_contract_with_a_client_of_its_own(
-    tmp_path: Path, built: Callable[[str], Image], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, built: Callable[[str], Image], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is timed is the talk of the client in its image, of which an endpoint alone knows nothing."""
+    # As few samples as a verdict takes: each talk is a container.
+    monkeypatch.setattr(gate_commands, "Plan", partial(Plan, most=gate.FEWEST))
     same, file = built("containers/redis").reference, tmp_path / "r.json"
     given = ["gate", "--contract", str(REPOSITORY / "containers/redis"), "--transport", "unix", "--baseline", same]
     assert main([*given, "--max-slowdown", "8", "--limit", "100", "--results", str(file)]) == 0
