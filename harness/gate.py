@@ -37,6 +37,10 @@ LOOKS = (16, 32, 64, 128, 256)
 FEWEST = 8
 
 
+#: What no client notices, in seconds: a warm talk takes some tenths of a millisecond, and a part of it is noise.
+NEGLIGIBLE_S = 0.0001
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What is allowed."""
@@ -44,9 +48,14 @@ class Rule:
     #: How many times as long as the baseline the candidate may take.
     max_slowdown: float = 1.10
 
+    def beside(self, baseline: Sequence[float]) -> Rule:
+        """Return what is allowed beside these samples, in seconds: `NEGLIGIBLE_S` more, at least."""
+        return Rule(max(self.max_slowdown, 1 + NEGLIGIBLE_S / statistics.median(baseline)))
+
 
 def look(candidate: Sequence[float], baseline: Sequence[float], rule: Rule) -> Verdict | None:
     """Return the verdict while samples still come, None when more are needed."""
+    rule = rule.beside(baseline)
     if statistics.p_greater(candidate, _scaled(baseline, rule)) < INTERIM_ALPHA:
         return Verdict.REGRESSION
     if statistics.p_greater(_scaled(baseline, rule), candidate) < INTERIM_ALPHA:
@@ -61,6 +70,7 @@ def verdict(candidate: Sequence[float], baseline: Sequence[float], rule: Rule) -
             f"A verdict takes {FEWEST} samples of each image; there are {len(candidate)} and {len(baseline)}.",
             remedy="Give the measurement more time.",
         )
+    rule = rule.beside(baseline)
     ratio = statistics.ratio(candidate, baseline)
     if ratio.value > rule.max_slowdown and statistics.p_greater(candidate, baseline) < ALPHA:
         return Verdict.REGRESSION
@@ -96,7 +106,7 @@ def compare(case: Case, kind: Kind, measured: Measurement, rule: Rule) -> Compar
         high=ratio.high,
         confidence=ratio.confidence,
         p_slower=statistics.p_greater(ours, theirs),
-        max_slowdown=rule.max_slowdown,
+        max_slowdown=rule.beside(theirs).max_slowdown,
         phases=phases,
         grown=_grown(phases),
     )

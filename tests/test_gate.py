@@ -46,6 +46,15 @@ def measured(count: int, late_s: float, seed: int = 1, after: Mark = Mark.EXEC) 
     return found
 
 
+@pytest.mark.parametrize(("median_s", "allowed"), [(0.0002, 1.5), (0.15, 1.10)])
+def test_what_no_client_notices_is_allowed(median_s: float, allowed: float) -> None:
+    """A tenth of a millisecond is much beside a warm talk, and nothing beside an activation."""
+    chance = random.Random(1)
+    theirs, ours = ([late * chance.lognormvariate(0, NOISE) for _ in range(64)] for late in (median_s, median_s * 1.3))
+    assert Rule(1.10).beside([median_s]).max_slowdown == pytest.approx(allowed)
+    assert gate.verdict(ours, theirs, Rule(1.10)) is (Verdict.PASS if allowed > 1.3 else Verdict.REGRESSION)
+
+
 @pytest.mark.parametrize("after", [Mark.JOB, Mark.PODMAN, Mark.EXEC])
 def test_a_slower_image_is_a_regression_in_its_phase(after: Mark) -> None:
     """30 ms more in any phase: the verdict names that phase and both medians of it."""
