@@ -127,7 +127,7 @@ def sentence(comparison: Comparison) -> str:
     numbers = (
         f"medians {comparison.candidate_ms:.1f} ms and {comparison.baseline_ms:.1f} ms, ratio {comparison.ratio:.3f} "
         f"({comparison.low:.3f} to {comparison.high:.3f} with {comparison.confidence:.0%} confidence, "
-        f"{comparison.count} of each), allowed {comparison.max_slowdown:g}"
+        f"{comparison.count} of each), allowed {comparison.max_slowdown:.4g}"
     )
     grown = next((phase for phase in comparison.phases if phase.phase == comparison.grown), None)
     where = f"; most grew '{grown.phase}', from {grown.baseline_ms:.1f} to {grown.candidate_ms:.1f} ms" if grown else ""
