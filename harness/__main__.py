@@ -1,4 +1,4 @@
-"""The command line, `python3 -m harness COMMAND`: each command is one row of COMMANDS and one function."""
+"""The command line, `sah` or `python3 -m harness`: each command is one row of COMMANDS and one function."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from pathlib import Path
 
-from harness import packages, progress
-from harness.capabilities import NEEDED, Capabilities, Capability
-from harness.cli import Command, say
-from harness.errors import Blame, HarnessError
+from harness.capabilities import packages
+from harness.capabilities.table import NEEDED, Capabilities, Capability
+from harness.cli.command import Command, Group, say
+from harness.core import progress
+from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError
 
 try:
-    from harness.commands import COMMANDS as MORE
+    from harness.cli.commands import COMMANDS as MORE
 except ModuleNotFoundError:
     # `doctor` and `setup` are for machines where nothing is installed yet, so they need no packages.
     MORE = ()
 
 #: Exit statuses by who has to act; 1 is also a command's own "no".
-_STATUS = {Blame.INPUT: 2, Blame.MACHINE: 3}
+_STATUS = {Blame.INPUT: 2, Blame.MACHINE: INFRASTRUCTURE}
 
 #: Version of the document that `doctor --json` prints.
 _DOCTOR_VERSION = 1
@@ -65,8 +67,8 @@ def _doctor_table(found: Sequence[Capability], lacking: Sequence[Sequence[str]])
             mark = _mark(one.present, one.name in without)
             rows.append(f"  {mark} {one.name:<{width}}  {one.version:<{version}}  {one.enables}".rstrip())
             if not one.present:
-                # Never wrapped here: a remedy is there to be copied.
-                rows += [f"      found: {one.detail}", f"      remedy: {one.remedy}"]
+                # Never wrapped here: a hint is there to be copied.
+                rows += [f"      found: {one.detail}", f"      hint: {one.hint}"]
     verdict = "The suites can run here." if not lacking else f"The suites can't run here: {_listed(lacking)} missing."
     return "\n".join([*rows[1:], "", verdict])
 
@@ -102,6 +104,8 @@ def _setup_arguments(parser: argparse.ArgumentParser) -> None:
 def _setup(options: argparse.Namespace) -> int:
     """Install the system packages that are missing."""
     installed = packages.ensure(progress.to_stderr, [name for name in packages.EXTRAS if getattr(options, name)])
+    if release := packages.ensure_guest(progress.to_stderr):
+        installed += (f"User-mode Linux {release}",)
     say(f"installed: {', '.join(installed)}" if installed else "nothing to install")
     return 0
 
@@ -117,23 +121,50 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+class _Grouped(argparse.RawDescriptionHelpFormatter):
+    """Leaves out argparse's own list of the commands, which knows no groups."""
+
+    def _iter_indented_subactions(self, action: argparse.Action) -> Generator[argparse.Action, None, None]:
+        yield from ()
+
+
+def parser(
+    commands: Sequence[Command] = COMMANDS, program: str = "sah", description: str = "Test socket-activated containers."
+) -> argparse.ArgumentParser:
+    """Return the parser of a command line; its help shows the commands by what they are for."""
+    width = max(len(command.name) for command in commands) + 2
+    lines = []
+    for group in Group:
+        if rows := [f"  {one.name:<{width}}{one.help}" for one in commands if one.group is group]:
+            lines += [f"{group}:", *rows, ""]
     top = argparse.ArgumentParser(
-        prog="python3 -m harness", description="Test socket-activated containers.", allow_abbrev=False
+        prog=program,
+        usage=f"{program} [-h] COMMAND ...",
+        description=description,
+        epilog="\n".join([*lines, f"'{program} COMMAND --help' shows the options of a command."]),
+        formatter_class=_Grouped,
+        allow_abbrev=False,
     )
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        sub = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+    subparsers = top.add_subparsers(metavar="COMMAND", help="one of those below", required=True)
+    for command in commands:
+        sub = subparsers.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
         command.arguments(sub)
         sub.set_defaults(run=command.run)
     return top
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status."""
-    options = parser().parse_args(arguments)
+def _completion() -> str:
+    """Return bash's completion of `sah`, its commands and their options."""
+    import shtab  # only here: `doctor` and `setup` need no packages
+
+    return shtab.complete(parser(), "bash")
+
+
+def run(top: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Run one command and return the exit status; without a command, show what there is."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        options = top.parse_args(arguments or ["--help"])
         status: int = options.run(options)
     except HarnessError as error:
         sys.stderr.write(f"{error}\n")
@@ -146,6 +177,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("harness: interrupted\n")
         return 130
     return status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    if (sys.argv[1:] if arguments is None else list(arguments)) == ["--print-completion", "bash"]:
+        say(_completion())
+        return 0
+    program = "sah" if Path(sys.argv[0]).name == "sah" else "python3 -m harness"
+    return run(parser(COMMANDS, program), arguments)
 
 
 if __name__ == "__main__":

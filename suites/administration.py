@@ -5,25 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from harness.deadline import Deadline
-from harness.session.session import Session
+from harness import Deadline, Session
 
 #: Longest wait for systemd to start or stop a unit, in seconds.
 STEP_S = 15
-
-
-@contextlib.contextmanager
-def drop_in(session: Session, unit: str, text: str) -> Iterator[None]:
-    """Change a unit as `systemctl --user edit UNIT` does: the text of a drop-in, see systemd.unit(5)."""
-    folder = f"{session.paths.units}/{unit}.d"
-    session.write(f"{folder}/50-suite.conf", text)
-    try:
-        session.manager.reload()
-        yield
-    finally:
-        if not session.kept:
-            session.run(["rm", "-rf", folder])
-            session.manager.reload()
 
 
 @contextlib.contextmanager
@@ -31,6 +16,7 @@ def unit_file(session: Session, unit: str, text: str) -> Iterator[None]:
     """Write a unit file, `daemon-reload` and start the unit, as the tutorial does; stop and remove it."""
     path = f"{session.paths.units}/{unit}"
     session.write(path, text)
+    session.capture(unit)
     try:
         session.manager.reload()
         session.manager.start(unit, Deadline.after(STEP_S))

@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from harness.deadline import Deadline
-from harness.probes import Reply, native
-from harness.service import Service
-from harness.transports import Transport
+from harness import Deadline, Reply, Service, Transport, ask_by_socket
 
 #: Longest wait of one client for its reply, in seconds: a stop and a start of the service may come between.
 REPLY_S = 30.0
@@ -66,7 +63,7 @@ def crowd(service: Service, transport: Transport, number: int, at_once: int) -> 
 def _ask(service: Service, transport: Transport, number: int, pause_s: float = 0.0) -> Reply:
     sent = b"request %d over %s\n" % (number, transport.encode())
     endpoint = service.activated.workload.endpoints[transport]
-    return native.ask(service.session, endpoint, sent, Deadline.after(REPLY_S * service.timeout_scale), pause_s)
+    return ask_by_socket(service.session, endpoint, sent, Deadline.after(REPLY_S * service.timeout_scale), pause_s)
 
 
 @dataclass(slots=True)

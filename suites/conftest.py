@@ -2,61 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from testinfra.host import Host
 
-from harness.activation import Activation
-from harness.contract import Contract
-from harness.images import Image
-from harness.runtime import Runtime
-from harness.service import Service, open_service
-from harness.session.session import Session
-from suites import administration
+from harness import Activation, Contract, Image, Runtime, Service, Session, contract_fixture
 from suites.handover import NAME, Handover
-from suites.watching import DropIn
+
+#: The contracts that tests name.
+echo_contract = contract_fixture("echo")
+httpd_contract = contract_fixture("httpd")
+handover_contract = contract_fixture(NAME)
 
 
 @pytest.fixture
-def echo_image(image_of: Callable[[str], Image]) -> Image:
+def echo_image(echo_contract: Contract, harness_runtime: Runtime) -> Image:
     """The echo server, in place of the tutorial's ghcr.io/eriksjolund/socket-activate-echo."""
-    return image_of("echo")
+    return harness_runtime.image(echo_contract.name)
 
 
 @pytest.fixture
-def httpd_image(image_of: Callable[[str], Image]) -> Image:
+def httpd_image(httpd_contract: Contract, harness_runtime: Runtime) -> Image:
     """The Apache HTTP server, in place of the tutorial's localhost/socket-activate-httpd."""
-    return image_of("httpd")
+    return harness_runtime.image(httpd_contract.name)
 
 
 @pytest.fixture
-def handover(harness_runtime: Runtime, user_session: Session) -> Handover:
+def handover(handover_contract: Contract, harness_runtime: Runtime, harness_session: Session) -> Handover:
     """The image that tells what it was given, in the session."""
-    command = harness_runtime.contracts[NAME].image.command
-    return Handover(user_session, harness_runtime.image(NAME), command)
-
-
-@pytest.fixture
-def way() -> str:
-    """Name of the activation; tests where it matters have the mark `activations`."""
-    return "unit"
-
-
-@pytest.fixture
-def activation(way: str, harness_runtime: Runtime) -> Activation:
-    """The activation of that name."""
-    if way not in harness_runtime.activations:
-        pytest.skip(f"--harness-activation leaves out '{way}'")
-    return harness_runtime.activations[way]
-
-
-@pytest.fixture
-def echo_contract(harness_runtime: Runtime) -> Contract:
-    """The contract of the echo image."""
-    return harness_runtime.contracts["echo"]
+    image = harness_runtime.image(handover_contract.name)
+    return Handover(harness_session, image, handover_contract.image.command)
 
 
 @pytest.fixture
@@ -66,18 +43,22 @@ def options() -> tuple[str, ...]:
 
 
 @pytest.fixture
-def command(options: tuple[str, ...], echo_contract: Contract, echo_image: Image, host: Host) -> tuple[str, ...]:
+def command(
+    options: tuple[str, ...], echo_contract: Contract, echo_image: Image, harness_host: Host
+) -> tuple[str, ...]:
     """What the container of `echo` runs; a test that needs another program is parametrised with it."""
     own = echo_contract.image.command
     if options and not own:
-        told = host.check_output(f"podman image inspect --format '{{{{json .Config.Cmd}}}}' {echo_image.reference}")
+        told = harness_host.check_output(
+            f"podman image inspect --format '{{{{json .Config.Cmd}}}}' {echo_image.reference}"
+        )
         own = tuple(json.loads(told))
     return (*own, *options)
 
 
 @pytest.fixture
 def echo(
-    activation: Activation,
+    harness_activation: Activation,
     command: tuple[str, ...],
     harness_runtime: Runtime,
     echo_contract: Contract,
@@ -85,19 +66,6 @@ def echo(
 ) -> Iterator[Service]:
     """The echo server's `echo.socket`, which listens, and `echo.service`, which sleeps."""
     image = echo_contract.image.model_copy(update={"command": command})
-    with open_service(
-        harness_runtime.session(),
-        echo_contract.model_copy(update={"image": image}),
-        echo_image,
-        activation,
-        harness_runtime.lacking,
-        harness_runtime.options.timeout_scale,
-    ) as service:
+    changed = echo_contract.model_copy(update={"image": image})
+    with harness_runtime.service(changed, harness_activation, echo_image) as service:
         yield service
-
-
-@pytest.fixture
-def drop_in(user_session: Session) -> Iterator[DropIn]:
-    """Change a unit for the rest of the test; a second text for the same unit takes the place of the first."""
-    with contextlib.ExitStack() as stack:
-        yield lambda unit, text: stack.enter_context(administration.drop_in(user_session, unit, text))

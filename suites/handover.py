@@ -7,13 +7,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.activation import Activated, Activation, Workload
-from harness.deadline import Deadline
-from harness.errors import ProbeFailed
-from harness.images import Image
-from harness.probes import native
-from harness.session.session import Session
-from harness.transports import ROWS, Endpoint, Listener, Transport
+from harness import (
+    Activated,
+    Activation,
+    Deadline,
+    Endpoint,
+    Image,
+    Listener,
+    ProbeFailed,
+    Session,
+    Transport,
+    Workload,
+    ask_by_socket,
+)
 from suites.administration import STEP_S
 
 NAME = "handover"
@@ -119,7 +125,7 @@ def mistakes(report: Report, listeners: Sequence[Listener], names: Sequence[str]
 
 def expected(listener: Listener) -> str:
     """Return how a report shows the socket of a listener."""
-    row = ROWS[listener.transports[0]]
+    row = listener.endpoints[0].row
     address: tuple[str | int, ...] | str = listener.path
     if len(listener.transports) > 1:
         return _socket("AF_INET6", row.kind.name, ("::", listener.port), row.directive == "ListenStream")
@@ -138,11 +144,12 @@ def _socket(family: str, kind: str, address: tuple[str | int, ...] | str, listen
 
 def ask(session: Session, endpoint: Endpoint, request: str, activated: Activated | None = None) -> bytes:
     """Return the reply to a request; raise ProbeFailed with what the units say when there is none."""
-    reply = native.ask(session, endpoint, f"{request}\n".encode(), Deadline.after(REPLY_S))
+    reply = ask_by_socket(session, endpoint, f"{request}\n".encode(), Deadline.after(REPLY_S))
     if not reply.body or reply.complaint:
         raise ProbeFailed(
             f"The image '{NAME}' did not answer '{request}' over {endpoint}: {reply.complaint or 'an empty reply'}.",
             evidence=activated.evidence() if activated else {},
+            blame=activated.accuse(endpoint.transport).blame if activated else None,
         )
     return reply.body
 
@@ -150,7 +157,7 @@ def ask(session: Session, endpoint: Endpoint, request: str, activated: Activated
 def report(activated: Activated, transport: Transport) -> Report:
     """Return the report of the container behind a transport, which is awake and active then."""
     document = ask(activated.session, activated.workload.endpoints[transport], "report", activated)
-    activated.wait_awake(transport, Deadline.after(STEP_S))
+    activated.wait_active(transport, Deadline.after(STEP_S))
     return read(document)
 
 
@@ -174,7 +181,7 @@ class Handover:
         self, activation: Activation, *listeners: Listener, options: Sequence[str] = (), command: Sequence[str] = ()
     ) -> Iterator[Activated]:
         """Let systemd listen, the container asleep; `options` are more than `--network=none`."""
-        placed = self.session.place(listeners)
+        placed = self.session.assign_addresses(listeners)
         run = self.command or tuple(command)
         workload = Workload(NAME, self.image.reference, placed, run, options=("--network=none", *options))
         with activation.activate(self.session, workload) as activated:

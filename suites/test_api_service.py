@@ -12,14 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from testinfra.host import Host
 
-from harness.capabilities import Capabilities
-from harness.deadline import Deadline, wait_until
-from harness.errors import Blame, WaitTimeout
-from harness.images import Image
-from harness.runtime import Runtime
-from harness.session.session import Session
-
-pytestmark = pytest.mark.about("echo")
+from harness import Blame, Capabilities, Deadline, Image, Runtime, Session, WaitTimeout, wait_until
 
 T = TypeVar("T")
 
@@ -158,28 +151,28 @@ class Api:
 
 
 @pytest.fixture
-def api(user_session: Session, host: Host, harness_runtime: Runtime) -> Iterator[Api]:
+def api(harness_session: Session, harness_host: Host, harness_runtime: Runtime) -> Iterator[Api]:
     """`systemctl --user start podman.socket`; the socket, its service and what clients made are taken away again."""
-    opened = Api(user_session, host, harness_runtime.options.timeout_scale)
-    user_session.capture("podman.service")
+    opened = Api(harness_session, harness_host, harness_runtime.settings.timeout_scale)
+    harness_session.capture("podman.service")
     try:
-        host.check_output("mkdir ~/project")
-        host.check_output("systemctl --user start podman.socket")
+        harness_host.check_output("mkdir ~/project")
+        harness_host.check_output("systemctl --user start podman.socket")
         yield opened
     finally:
-        if not user_session.kept:
-            host.run("systemctl --user stop podman.socket podman.service")
-            host.run(f"podman rm --force --ignore --time 0 {NAME}")
+        if not harness_session.kept:
+            harness_host.run("systemctl --user stop podman.socket podman.service")
+            harness_host.run(f"podman rm --force --ignore --time 0 {NAME}")
             # systemd leaves the socket's file, see RemoveOnStop= of systemd.socket(5).
-            host.run("rm -rf ~/project $XDG_RUNTIME_DIR/podman")
-            host.run("systemctl --user reset-failed")
+            harness_host.run("rm -rf ~/project $XDG_RUNTIME_DIR/podman")
+            harness_host.run("systemctl --user reset-failed")
 
 
 @pytest.fixture
-def compose(api: Api, capabilities: Capabilities) -> Callable[[str], str]:
+def compose(api: Api, harness_capabilities: Capabilities) -> Callable[[str], str]:
     """Run docker-compose as the tutorial does; return what it says, which pytest shows when a test fails."""
     # Fedora has docker-compose as a plugin only, which runs by itself but is in no folder of PATH.
-    program = capabilities.get("docker_compose").detail
+    program = harness_capabilities.get("docker_compose").detail
 
     def run(arguments: str) -> str:
         line = f"export DOCKER_HOST=unix://$XDG_RUNTIME_DIR/podman/podman.sock && {program} {arguments}"
@@ -218,19 +211,21 @@ def client(api: Api) -> Connect:
     return lambda: contextlib.closing(docker.DockerClient(base_url=base_url, timeout=REPLY_S * api.scale))
 
 
-@pytest.mark.claim("podman.socket, which Podman ships, is a Unix socket below XDG_RUNTIME_DIR with the mode 0660.")
-def test_the_socket_is_the_tutorials(user_session: Session, host: Host, api: Api) -> None:
+@pytest.mark.harness_verifies(
+    "podman.socket, which Podman ships, is a Unix socket below XDG_RUNTIME_DIR with the mode 0660."
+)
+def test_the_socket_is_the_tutorials(harness_session: Session, harness_host: Host, api: Api) -> None:
     """`ls $XDG_RUNTIME_DIR/podman/podman.sock` shows the socket; its mode is what the unit says."""
-    unit = host.check_output("systemctl --user cat podman.socket")
+    unit = harness_host.check_output("systemctl --user cat podman.socket")
     assert SOCKET_UNIT in unit, f"podman.socket is not the tutorial's:\n{unit}"
-    shown = host.run("ls $XDG_RUNTIME_DIR/podman/podman.sock")
+    shown = harness_host.run("ls $XDG_RUNTIME_DIR/podman/podman.sock")
     assert shown.stdout == f"{api.path}\n", f"The socket is not where the tutorial has it: {shown.stderr}{api.seen}"
-    found = host.check_output("stat --format='%F %#a %U' $XDG_RUNTIME_DIR/podman/podman.sock")
-    promised = f"socket 0660 {user_session.account.name}"
+    found = harness_host.check_output("stat --format='%F %#a %U' $XDG_RUNTIME_DIR/podman/podman.sock")
+    promised = f"socket 0660 {harness_session.account.name}"
     assert found == promised, f"What is there is '{found}' and not, as the unit promises, '{promised}'."
 
 
-@pytest.mark.claim("The first client of podman.socket starts podman.service, which inherits the socket.")
+@pytest.mark.harness_verifies("The first client of podman.socket starts podman.service, which inherits the socket.")
 def test_the_first_client_starts_the_service(api: Api) -> None:
     """Before the first client the service is inactive; the client is answered, and then the service is active."""
     assert api.state("podman.service") == "inactive", f"podman.service was awake before its first client.{api.seen}"
@@ -240,8 +235,8 @@ def test_the_first_client_starts_the_service(api: Api) -> None:
     api.wait_active()
 
 
-@pytest.mark.claim("docker-compose works with the socket of the API service in DOCKER_HOST.")
-@pytest.mark.requires("docker_compose")
+@pytest.mark.harness_verifies("docker-compose works with the socket of the API service in DOCKER_HOST.")
+@pytest.mark.harness_requires("docker_compose")
 def test_docker_compose_up(project: Callable[..., None], compose: Callable[[str], str]) -> None:
     """`docker-compose up` shows what the container prints, and ends with it."""
     project("python3", "-c", GREETER)
@@ -249,8 +244,8 @@ def test_docker_compose_up(project: Callable[..., None], compose: Callable[[str]
     assert f"{NAME} | hello\n" in single_spaced(shown), f"docker-compose up lacks what the container printed:\n{shown}"
 
 
-@pytest.mark.claim("docker-compose works with the socket of the API service in DOCKER_HOST.")
-@pytest.mark.requires("docker_compose")
+@pytest.mark.harness_verifies("docker-compose works with the socket of the API service in DOCKER_HOST.")
+@pytest.mark.harness_requires("docker_compose")
 def test_docker_compose_in_the_background(
     api: Api, project: Callable[..., None], compose: Callable[[str], str]
 ) -> None:
@@ -269,7 +264,7 @@ def test_docker_compose_in_the_background(
     assert left == "", f"docker-compose down has left: {left}"
 
 
-@pytest.mark.requires("docker_sdk")
+@pytest.mark.harness_requires("docker_sdk")
 def test_another_client(client: Connect, echo_image: Image) -> None:
     """The Docker SDK for Python runs a container, and is told what it printed."""
     with client() as docker:
@@ -286,7 +281,9 @@ def test_another_client(client: Connect, echo_image: Image) -> None:
     assert logged == b"hello\n", f"The container has printed {logged!r}."
 
 
-@pytest.mark.claim("podman.service stops after some time of inactivity, and the next client starts it again.")
+@pytest.mark.harness_verifies(
+    "podman.service stops after some time of inactivity, and the next client starts it again."
+)
 def test_the_service_stops_when_idle_and_starts_again(api: Api) -> None:
     """Some seconds after its last client the service has stopped, and the socket listens; the next client starts it."""
     api.ping()
@@ -298,7 +295,7 @@ def test_the_service_stops_when_idle_and_starts_again(api: Api) -> None:
     assert api.start != first, "The next client was answered by the service of before."
 
 
-@pytest.mark.requires("docker_sdk")
+@pytest.mark.harness_requires("docker_sdk")
 def test_a_container_outlives_the_service(api: Api, client: Connect, echo_image: Image) -> None:
     """What a client has started runs on and answers when the service has stopped, and the next client finds it."""
     with client() as docker:

@@ -16,16 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import processes
-from harness.activation import Activated, Activation
-from harness.deadline import Deadline, wait_until
-from harness.processes import Process
-from harness.session.session import Session
-from harness.transports import Transport
+from harness import Activated, Activation, Deadline, Process, Session, Transport, ancestors, processes, wait_until
 from suites.administration import STEP_S
 from suites.handover import TCP4, Handover, ask, report
-
-pytestmark = pytest.mark.about("handover")
 
 #: How long processes that have been told to end may hold the socket, in seconds.
 LET_GO_S = 5
@@ -41,7 +34,7 @@ for argument in "$@"; do
         create | start) echo "$argument" > {folder}/reached && read -r _ < {folder}/go && break ;;
     esac
 done
-exec /usr/bin/crun "$@"
+exec crun "$@"
 """
 
 
@@ -73,7 +66,7 @@ class WaitingRuntime:
         finally:
             os.close(descriptor)
         return wait_until(
-            lambda: processes.processes(self.session),
+            lambda: processes(self.session),
             _conmon_is_on_its_own,
             Deadline.after(STEP_S),
             "the conmon that only forks the one that stays to end",
@@ -107,16 +100,16 @@ def _read(descriptor: int) -> bytes:
 
 
 @pytest.fixture
-def runtime(user_session: Session) -> Iterator[WaitingRuntime]:
+def runtime(harness_session: Session) -> Iterator[WaitingRuntime]:
     """The OCI runtime that waits, in a folder of the session's home."""
-    folder = f"{user_session.paths.home}/waiting-runtime"
-    waiting = WaitingRuntime(user_session, folder, user_session.outside(folder))
-    user_session.write(waiting.program, WAITING_RUNTIME.format(folder=folder))
-    user_session.run(["chmod", "700", waiting.program])
-    user_session.run(["mkfifo", f"{folder}/reached", f"{folder}/go"])
+    folder = f"{harness_session.paths.home}/waiting-runtime"
+    waiting = WaitingRuntime(harness_session, folder, harness_session.outside(folder))
+    harness_session.write(waiting.program, WAITING_RUNTIME.format(folder=folder))
+    harness_session.run(["chmod", "700", waiting.program])
+    harness_session.run(["mkfifo", f"{folder}/reached", f"{folder}/go"])
     yield waiting
-    if not user_session.kept:
-        user_session.run(["rm", "-r", folder])
+    if not harness_session.kept:
+        harness_session.run(["rm", "-r", folder])
 
 
 @contextlib.contextmanager
@@ -151,9 +144,18 @@ def inode(activated: Activated) -> int:
     return int(found.group(1))
 
 
+def program(process: Process) -> str:
+    """Return the name of a process's program or shell script.
+
+    The kernel's own is another one for a crun that runs from a copy of itself in memory.
+    """
+    words = [Path(word).name for word in process.command.split(" ")]
+    return words[1] if words[0] == "sh" else words[0]
+
+
 def holders(found: Mapping[int, Process], socket: int) -> list[str]:
     """Return the names of the programs that hold a socket, in alphabetical order."""
-    return sorted({process.name for process in found.values() if process.holds(socket)})
+    return sorted({program(process) for process in found.values() if process.holds(socket)})
 
 
 def at_rest(activated: Activated) -> list[str]:
@@ -161,53 +163,61 @@ def at_rest(activated: Activated) -> list[str]:
     return ["systemd"] if activated.sockets else []
 
 
-@pytest.mark.claim("Podman inherits the sockets from systemd, conmon from Podman, and the OCI runtime from conmon.")
-@pytest.mark.claim("The container's first process gets the sockets from the OCI runtime, whose process it is.")
-@pytest.mark.requires("crun")
-@pytest.mark.activations
-def test_each_hands_the_sockets_on(handover: Handover, activation: Activation, runtime: WaitingRuntime) -> None:
+@pytest.mark.harness_verifies(
+    "Podman inherits the sockets from systemd, conmon from Podman, and the OCI runtime from conmon."
+)
+@pytest.mark.harness_verifies(
+    "The container's first process gets the sockets from the OCI runtime, whose process it is."
+)
+@pytest.mark.harness_requires("crun")
+@pytest.mark.harness_activations
+def test_each_hands_the_sockets_on(handover: Handover, harness_activation: Activation, runtime: WaitingRuntime) -> None:
     """Before the OCI runtime makes the container, all of them hold the socket; before it starts it, Podman no more."""
-    with handover.activated(activation, TCP4, options=[f"--runtime={runtime.program}"]) as activated:
+    with handover.activated(harness_activation, TCP4, options=[f"--runtime={runtime.program}"]) as activated:
         socket, keepers = inode(activated), at_rest(activated)
         with first_client(activated):
             found = runtime.stands_before("create")
             runtime.go_on()
-            (maker,) = (process for process in found.values() if process.name == "crun")
-            line = [process.name for process in processes.ancestors(found, maker.pid)]
+            (maker,) = (process for process in found.values() if program(process) == "crun")
+            line = [program(process) for process in ancestors(found, maker.pid)]
             assert line[:3] == ["crun", "conmon", "systemd"], "Podman forks conmon twice, so that it belongs to systemd"
             assert holders(found, socket) == sorted(["conmon", "crun", "podman", *keepers]), "as the container is made"
 
             found = runtime.stands_before("start")
             runtime.go_on()
-            first = [process for process in found.values() if process.name == "crun" and process.holds(socket)]
-            assert [found[process.parent].name for process in first] == ["conmon"], "the container's first process"
+            first = [process for process in found.values() if program(process) == "crun" and process.holds(socket)]
+            assert [program(found[process.parent]) for process in first] == ["conmon"], "the container's first process"
             assert holders(found, socket) == sorted(["conmon", "crun", *keepers]), "as the container is started"
-        activated.wait_awake(Transport.TCP4, Deadline.after(STEP_S))
+        activated.wait_active(Transport.TCP4, Deadline.after(STEP_S))
 
 
-@pytest.mark.claim("While the container runs, its process, conmon and systemd hold the sockets, and Podman does not.")
-@pytest.mark.activations
-def test_who_holds_the_sockets_of_a_running_container(handover: Handover, activation: Activation) -> None:
+@pytest.mark.harness_verifies(
+    "While the container runs, its process, conmon and systemd hold the sockets, and Podman does not."
+)
+@pytest.mark.harness_activations
+def test_who_holds_the_sockets_of_a_running_container(handover: Handover, harness_activation: Activation) -> None:
     """It is the very socket that systemd listens on: the inode is the same in the container."""
-    with handover.activated(activation, TCP4, options=[READABLE]) as activated:
+    with handover.activated(harness_activation, TCP4, options=[READABLE]) as activated:
         socket = inode(activated)
         told = report(activated, Transport.TCP4)
-        found = processes.processes(activated.session)
+        found = processes(activated.session)
         keepers = at_rest(activated)
     assert [descriptor.inode for descriptor in told.sockets] == [socket], "the container has another socket"
     assert holders(found, socket) == sorted(["conmon", "python3", *keepers]), "while the container runs"
 
 
-@pytest.mark.claim("After the stop nobody but systemd holds the sockets, and the next client wakes the service again.")
-@pytest.mark.activations
-def test_after_the_stop_only_systemd_holds_them(handover: Handover, activation: Activation) -> None:
+@pytest.mark.harness_verifies(
+    "After the stop nobody but systemd holds the sockets, and the next client wakes the service again."
+)
+@pytest.mark.harness_activations
+def test_after_the_stop_only_systemd_holds_them(handover: Handover, harness_activation: Activation) -> None:
     """A process that went on holding them would take clients from the next container."""
-    with handover.activated(activation, TCP4, options=[READABLE]) as activated:
+    with handover.activated(harness_activation, TCP4, options=[READABLE]) as activated:
         socket, keepers = inode(activated), at_rest(activated)
         report(activated, Transport.TCP4)
-        activated.rearm(Deadline.after(STEP_S))
+        activated.stop_service(Deadline.after(STEP_S))
         wait_until(
-            lambda: holders(processes.processes(activated.session), socket),
+            lambda: holders(processes(activated.session), socket),
             lambda names: names == keepers,
             Deadline.after(LET_GO_S),
             f"the socket to be held by {' and '.join(keepers) or 'nobody'} alone",

@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 from testinfra.host import Host
 
-from harness.service import Service
-from harness.transports import Transport
+from harness import Service, Transport
 from suites.watching import DropIn, complaint, wait_for
-
-pytestmark = pytest.mark.about("echo")
 
 TCP4, UDP4, UNIX = Transport.TCP4, Transport.UDP4, Transport.UNIX
 
@@ -22,6 +19,9 @@ REFUSED = "Connection refused"
 
 #: How long a client of a datagram socket listens to a service that has ended for good, in seconds.
 SILENCE_S = 0.5
+
+#: The result of a unit that was started too often.
+LIMIT_HIT = "start-limit-hit"
 
 #: Counts the starts of an hour instead of those of 10 seconds, which five starts on a busy machine may outlast.
 LONG_INTERVAL = "[Unit]\nStartLimitIntervalSec=1h\n"
@@ -48,71 +48,72 @@ def test_the_limits_by_default(echo: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "transport", "result"),
-    [(("/bin/false",), TCP4, "exit-code"), (("/bin/true",), UNIX, "start-limit-hit")],
+    ("command", "transport", "results"),
+    # Where a start has failed, systemd 252 to 257 keep that as the result, and 262 does not.
+    [(("/bin/false",), TCP4, ("exit-code", LIMIT_HIT)), (("/bin/true",), UNIX, (LIMIT_HIT,))],
     ids=["fails-tcp4", "ends-unix"],
 )
 def test_the_start_limit_resets_a_stream_client(
-    echo: Service, drop_in: DropIn, transport: Transport, result: str
+    echo: Service, harness_drop_in: DropIn, transport: Transport, results: tuple[str, ...]
 ) -> None:
     """The first client waits through five starts, then its connection is reset; the next ones are refused."""
-    drop_in("echo.service", LONG_INTERVAL)
+    harness_drop_in("echo.service", LONG_INTERVAL)
     assert_reset(echo, transport)
-    assert wait_for(echo, "echo.service", ActiveState="failed")["Result"] == result
+    assert wait_for(echo, "echo.service", ActiveState="failed")["Result"] in results
     assert wait_for(echo, "echo.socket", ActiveState="failed")["Result"] == "service-start-limit-hit"
     assert_refused(echo, TCP4, UDP4, UNIX)
 
 
 @that_fails
-def test_restart_runs_into_the_start_limit(echo: Service, drop_in: DropIn) -> None:
+def test_restart_runs_into_the_start_limit(echo: Service, harness_drop_in: DropIn) -> None:
     """With Restart=always a container that crashes on start ends in the same way: limit, reset, failed socket."""
-    drop_in("echo.service", f"{LONG_INTERVAL}[Service]\nRestart=always\n")
+    harness_drop_in("echo.service", f"{LONG_INTERVAL}[Service]\nRestart=always\n")
     assert_reset(echo, TCP4)
     assert int(wait_for(echo, "echo.service", ActiveState="failed")["NRestarts"]) >= 4
     assert wait_for(echo, "echo.socket", ActiveState="failed")["Result"] == "service-start-limit-hit"
 
 
-def test_recovery_needs_reset_failed(echo: Service, host: Host, drop_in: DropIn) -> None:
+def test_recovery_needs_reset_failed(echo: Service, harness_host: Host, harness_drop_in: DropIn) -> None:
     """The cause is gone, but a new start of the socket is not enough: the limit is still hit until `reset-failed`."""
-    drop_in("echo.service", f"{LONG_INTERVAL}[Service]\nExecStartPre=/usr/bin/test -e %t/repaired\n")
+    harness_drop_in("echo.service", f"{LONG_INTERVAL}[Service]\nExecStartPre=/usr/bin/test -e %t/repaired\n")
     assert_reset(echo, TCP4)
     wait_for(echo, "echo.socket", ActiveState="failed")
-    host.check_output("touch $XDG_RUNTIME_DIR/repaired")
+    harness_host.check_output("touch $XDG_RUNTIME_DIR/repaired")
 
-    host.check_output("systemctl --user start echo.socket")
+    harness_host.check_output("systemctl --user start echo.socket")
     assert_reset(echo, TCP4)
     wait_for(echo, "echo.socket", ActiveState="failed")
 
-    host.check_output("systemctl --user reset-failed echo.service echo.socket")
-    host.check_output("systemctl --user start echo.socket")
+    harness_host.check_output("systemctl --user reset-failed echo.service echo.socket")
+    harness_host.check_output("systemctl --user start echo.socket")
     echo.ask_cold(TCP4)
-    host.check_output("rm $XDG_RUNTIME_DIR/repaired")
+    harness_host.check_output("rm $XDG_RUNTIME_DIR/repaired")
 
 
 # -- the trigger limit ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("transport", [TCP4, UNIX])
-def test_the_trigger_limit_resets_a_stream_client(echo: Service, drop_in: DropIn, transport: Transport) -> None:
+def test_the_trigger_limit_resets_a_stream_client(echo: Service, harness_drop_in: DropIn, transport: Transport) -> None:
     """The service was never started, so it is inactive; the socket has failed, and refuses the next clients."""
-    drop_in("echo.socket", NO_PAUSE)
-    drop_in("echo.service", IMPOSSIBLE)
+    harness_drop_in("echo.socket", NO_PAUSE)
+    harness_drop_in("echo.service", IMPOSSIBLE)
     assert_reset(echo, transport)
     assert wait_for(echo, "echo.socket", ActiveState="failed")["Result"] == "trigger-limit-hit"
     assert wait_for(echo, "echo.service", ActiveState="inactive")["Result"] == "success"
     assert_refused(echo, TCP4, UDP4, UNIX)
 
 
-def test_recovery_from_the_trigger_limit(echo: Service, host: Host, drop_in: DropIn) -> None:
+def test_recovery_from_the_trigger_limit(echo: Service, harness_host: Host, harness_drop_in: DropIn) -> None:
     """With the cause gone, `reset-failed` and a start of the socket are enough."""
-    drop_in("echo.socket", NO_PAUSE)
-    drop_in("echo.service", IMPOSSIBLE)
+    harness_drop_in("echo.socket", NO_PAUSE)
+    harness_drop_in("echo.service", IMPOSSIBLE)
     assert_reset(echo, TCP4)
     wait_for(echo, "echo.socket", ActiveState="failed")
 
-    drop_in("echo.service", "")
-    host.check_output("systemctl --user reset-failed echo.socket")
-    host.check_output("systemctl --user start echo.socket")
+    harness_drop_in("echo.service", "")
+    harness_host.check_output("systemctl --user reset-failed echo.socket")
+    harness_host.check_output("systemctl --user start echo.socket")
     echo.ask_cold(TCP4)
 
 
@@ -127,10 +128,12 @@ def test_recovery_from_the_trigger_limit(echo: Service, host: Host, drop_in: Dro
     ],
     ids=["start", "trigger"],
 )
-def test_the_limits_are_silent_to_a_datagram_client(echo: Service, drop_in: DropIn, text: str, result: str) -> None:
+def test_the_limits_are_silent_to_a_datagram_client(
+    echo: Service, harness_drop_in: DropIn, text: str, result: str
+) -> None:
     """The first client of a datagram socket is never told; the next one is refused, by ICMP."""
-    drop_in("echo.socket", NO_PAUSE)
-    drop_in("echo.service", text)
+    harness_drop_in("echo.socket", NO_PAUSE)
+    harness_drop_in("echo.service", text)
     endpoint = echo.activated.workload.endpoints[UDP4]
     with echo.session.socket(endpoint.row.family, endpoint.row.kind) as client:
         client.connect(endpoint.native)

@@ -8,15 +8,9 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from harness.deadline import wait_until
-from harness.probes import Client
-from harness.runtime import Runtime
-from harness.service import Service
-from harness.transports import Transport
+from harness import Client, Runtime, Service, Transport, wait_until
 from suites.clients import crowd
 from suites.watching import limit, run_of
-
-pytestmark = pytest.mark.about("echo")
 
 #: Clients that come at once; systemd's Backlog= is 4096, or what net.core.somaxconn allows.
 AT_ONCE = 200
@@ -39,11 +33,13 @@ class Footprint:
     resident_kb: int
 
 
-@pytest.mark.claim("Clients that connect before the container runs wait in the socket, and all are answered.")
+@pytest.mark.harness_verifies(
+    "Clients that connect before the container runs wait in the socket, and all are answered."
+)
 @pytest.mark.parametrize("transport", [Transport.TCP4, Transport.UNIX])
 def test_a_crowd_on_a_cold_socket(echo: Service, transport: Transport) -> None:
     """200 clients at once wake one container, and all are answered."""
-    assert not echo.awake(transport)
+    assert not echo.is_active(transport)
     tally = crowd(echo, transport, AT_ONCE, AT_ONCE)
     assert tally.answered == AT_ONCE, f"{transport}: {tally}"
     assert len(run_of(echo).containers) == 1
@@ -52,27 +48,27 @@ def test_a_crowd_on_a_cold_socket(echo: Service, transport: Transport) -> None:
 @pytest.mark.parametrize("transport", [Transport.TCP4, Transport.UNIX, Transport.UDP4])
 def test_thousands_of_requests(
     echo: Service,
-    host: Host,
+    harness_host: Host,
     transport: Transport,
     harness_runtime: Runtime,
 ) -> None:
     """Every one of 10 000 requests is answered, and neither the service nor its clients' process grows by them."""
     echo.ask_cold(transport)
-    echo.wait_awake(transport)
+    echo.wait_active(transport)
     # What is opened once, with the first client and the first line of progress, does not count.
     echo.ask_warm(transport, Client.NATIVE)
     harness_runtime.progress(f"load over {transport}: {MANY} requests, {WINDOW} at a time")
-    before = (of_the_container(host), of_the_clients())
+    before = (of_the_container(harness_host), of_the_clients())
     halves = []
     for _half in range(2):
         tally = crowd(echo, transport, MANY // 2, WINDOW)
         assert tally.answered == MANY // 2, f"{transport}, {WINDOW} at a time: {tally}"
-        halves.append((of_the_container(host), of_the_clients()))
+        halves.append((of_the_container(harness_host), of_the_clients()))
         harness_runtime.progress(f"load over {transport}: {tally}; container, clients: {halves[-1]}")
 
     # The last connection may be closed a moment after its client has seen the end.
     wait_until(
-        lambda: of_the_container(host).descriptors,
+        lambda: of_the_container(harness_host).descriptors,
         lambda number: number <= before[0].descriptors,
         limit(echo, 5),
         f"the container to have {before[0].descriptors} open descriptors again, as before {MANY} requests",

@@ -10,14 +10,9 @@ from itertools import cycle, islice
 import pytest
 from testinfra.host import Host
 
-from harness.deadline import wait_until
-from harness.runtime import Runtime
-from harness.service import Service
-from harness.transports import Transport
+from harness import Runtime, Service, Transport, wait_until
 from suites.clients import STEADY, Steady, steady_clients
 from suites.watching import DropIn, invocation, limit, wait_for_another_run
-
-pytestmark = pytest.mark.about("echo")
 
 #: How often the service ends, and is started again by its clients.
 CYCLES = 100
@@ -25,11 +20,11 @@ CYCLES = 100
 TRANSPORTS = (Transport.TCP4, Transport.UNIX, Transport.UDP4)
 
 
-@pytest.mark.claim("The service will be started again when the next client connects, and no client notices.")
+@pytest.mark.harness_verifies("The service will be started again when the next client connects, and no client notices.")
 @pytest.mark.parametrize("options", [("--idle-exit=0.2",)], ids=["idle"])
-def test_no_reply_is_lost(echo: Service, host: Host, drop_in: DropIn, harness_runtime: Runtime) -> None:
+def test_no_reply_is_lost(echo: Service, harness_host: Host, harness_drop_in: DropIn, harness_runtime: Runtime) -> None:
     """As many replies as requests over 100 ends of the service: by `stop`, by `restart`, by itself when idle."""
-    drop_in("echo.service", "[Unit]\nStartLimitBurst=1000\n")
+    harness_drop_in("echo.service", "[Unit]\nStartLimitBurst=1000\n")
     done = 0
     with steady_clients(echo, *TRANSPORTS) as steady:
         for end in islice(cycle((stop, restart, idle)), CYCLES):
@@ -37,7 +32,7 @@ def test_no_reply_is_lost(echo: Service, host: Host, drop_in: DropIn, harness_ru
             if steady.lost:
                 break
             before = invocation(echo)
-            end(echo, host, steady)
+            end(echo, harness_host, steady)
             wait_for_another_run(echo, before)
             done += 1
             if done % 10 == 0:

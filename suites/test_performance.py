@@ -11,20 +11,27 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from harness.activation import Activated, Activation, Workload
-from harness.activation.base import quote
-from harness.deadline import Deadline, wait_until
-from harness.errors import ProbeFailed
-from harness.images import Image
-from harness.probes import native
-from harness.runtime import Runtime
-from harness.session.session import Session
-from harness.transports import Endpoint, Listener, Transport
-from suites.administration import STEP_S, drop_in, unit_file
+from harness import (
+    Activated,
+    Activation,
+    Deadline,
+    Endpoint,
+    Image,
+    Listener,
+    ProbeFailed,
+    Runtime,
+    Session,
+    Transport,
+    Workload,
+    ask_by_socket,
+    quote,
+    wait_until,
+)
+from suites.administration import STEP_S, unit_file
 from suites.handover import REPLY_S, UNIX, Handover, ask
 from suites.wire import COMMAND, Figures, measure
 
-pytestmark = pytest.mark.measures
+pytestmark = pytest.mark.harness_benchmark
 
 NAME = "wire"
 
@@ -53,8 +60,8 @@ Description=the same container, which listens by itself
 Type=notify
 NotifyAccess=all
 ExecStart={run}
-ExecStop=/usr/bin/podman stop --ignore {name}
-ExecStopPost=/usr/bin/podman rm --force --ignore {name}
+ExecStop=podman stop --ignore {name}
+ExecStopPost=podman rm --force --ignore {name}
 """
 
 #: Tells a person and the report what was measured.
@@ -80,11 +87,11 @@ def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> 
 @contextlib.contextmanager
 def inherited(session: Session, image: Image, activation: Activation) -> Iterator[Endpoint]:
     """Serve over a socket that systemd hands over; the first talk wakes the container."""
-    workload = Workload(NAME, image.reference, session.place([INHERITED]), COMMAND)
+    workload = Workload(NAME, image.reference, session.assign_addresses([INHERITED]), COMMAND)
     with activation.activate(session, workload) as activated:
         (endpoint,) = activated.workload.endpoints.values()
         ask(session, endpoint, "hello", activated)
-        activated.wait_awake(Transport.TCP4, Deadline.after(STEP_S))
+        activated.wait_active(Transport.TCP4, Deadline.after(STEP_S))
         yield endpoint
 
 
@@ -92,13 +99,12 @@ def inherited(session: Session, image: Image, activation: Activation) -> Iterato
 def listening(session: Session, image: Image, network: str, listener: Listener, port: int = 0) -> Iterator[Endpoint]:
     """Serve by a container that listens by itself, on `port` of its own network where Podman publishes that."""
     name = f"{NAME}-{listener.port}"
-    (placed,) = session.place([listener])
+    (placed,) = session.assign_addresses([listener])
     options = ["--detach", "--cgroups=no-conmon", "--sdnotify=conmon"]
     options += [f"--publish=127.0.0.1:{placed.port}:{port}"] if port else []
     command = (*COMMAND, str(port or placed.port))
     workload = Workload(name, image.reference, (), command, options=(f"--network={network}",))
     run = " ".join(quote(argument) for argument in workload.podman_run(*options))
-    session.capture(f"{name}.service")
     with unit_file(session, f"{name}.service", WITHOUT_SOCKET.format(run=run, name=name)):
         wait_until(
             lambda: session.output(f"{name}.service"),
@@ -110,20 +116,23 @@ def listening(session: Session, image: Image, network: str, listener: Listener, 
         yield endpoint
 
 
-@pytest.mark.claim("Traffic over an inherited socket does not pass through slirp4netns, and is the faster for it.")
+@pytest.mark.harness_verifies(
+    "Traffic over an inherited socket does not pass through slirp4netns, and is the faster for it."
+)
+@pytest.mark.harness_requires("tun")
 def test_faster_than_a_published_port(
-    user_session: Session, echo_image: Image, activation: Activation, harness_runtime: Runtime, tell: Tell
+    harness_session: Session, echo_image: Image, harness_activation: Activation, harness_runtime: Runtime, tell: Tell
 ) -> None:
     """The ratio to the host's own loopback is told, not asserted: within 5 % is the goal, and within the noise."""
     compared_with(harness_runtime, "slirp4netns")
     with (
-        inherited(user_session, echo_image, activation) as socket,
-        listening(user_session, echo_image, "host", LOOPBACK) as plain,
-        listening(user_session, echo_image, "slirp4netns:port_handler=slirp4netns", PASSED, 3000) as passed,
-        listening(user_session, echo_image, "slirp4netns", PUBLISHED, 3000) as port,
+        inherited(harness_session, echo_image, harness_activation) as socket,
+        listening(harness_session, echo_image, "host", LOOPBACK) as plain,
+        listening(harness_session, echo_image, "slirp4netns:port_handler=slirp4netns", PASSED, 3000) as passed,
+        listening(harness_session, echo_image, "slirp4netns", PUBLISHED, 3000) as port,
     ):
         ways = {"inherited": socket, "loopback": plain, "slirp4netns": passed, "published": port}
-        found = measure(user_session, ways)
+        found = measure(harness_session, ways)
     for name, figures in found.items():
         tell(name, figures)
     for other in list(found)[1:]:
@@ -140,8 +149,9 @@ def test_faster_than_a_published_port(
     )
 
 
+@pytest.mark.harness_requires("tun")
 def test_beside_a_port_published_through_pasta(
-    user_session: Session, echo_image: Image, activation: Activation, harness_runtime: Runtime, tell: Tell
+    harness_session: Session, echo_image: Image, harness_activation: Activation, harness_runtime: Runtime, tell: Tell
 ) -> None:
     """Told, not asserted: pasta hands local connections on within the kernel, see splice(2)."""
     compared_with(harness_runtime, "pasta")
@@ -149,10 +159,10 @@ def test_beside_a_port_published_through_pasta(
     if tuple(map(int, version.split(".")[:2])) < (4, 4):
         pytest.skip(f"Podman {version} knows no --network=pasta; 4.4 does")
     with (
-        inherited(user_session, echo_image, activation) as socket,
-        listening(user_session, echo_image, "pasta", PUBLISHED, 3000) as port,
+        inherited(harness_session, echo_image, harness_activation) as socket,
+        listening(harness_session, echo_image, "pasta", PUBLISHED, 3000) as port,
     ):
-        found = measure(user_session, {"inherited": socket, "pasta": port})
+        found = measure(harness_session, {"inherited": socket, "pasta": port})
     for name, figures in found.items():
         tell(name, figures)
     told_ratios(tell, found, "pasta")
@@ -181,12 +191,12 @@ def shown(found: Mapping[str, Figures]) -> str:
 
 def first_reply_ms(activated: Activated) -> float:
     """Be the next client, and return how long its reply took, in milliseconds."""
-    reply = native.ask(
+    reply = ask_by_socket(
         activated.session, activated.workload.endpoints[Transport.TCP4], b"hello\n", Deadline.after(REPLY_S)
     )
     if reply.body != b"hello\n":
         raise ProbeFailed(f"The reply was {reply.body!r}: {reply.complaint}.", evidence=activated.evidence())
-    activated.wait_awake(Transport.TCP4, Deadline.after(STEP_S))
+    activated.wait_active(Transport.TCP4, Deadline.after(STEP_S))
     return reply.times.whole_s * 1000
 
 
@@ -198,24 +208,26 @@ def started_reply_ms(activated: Activated) -> float:
 
 
 @pytest.fixture
-def many_starts(user_session: Session) -> Iterator[None]:
+def many_starts(harness_session: Session) -> Iterator[None]:
     """The service may be started more often than systemd allows by default, see StartLimitBurst= in systemd.unit(5)."""
-    with drop_in(user_session, "handover.service", "[Unit]\nStartLimitBurst=1000\n"):
+    with harness_session.drop_in("handover.service", "[Unit]\nStartLimitBurst=1000\n"):
         yield
 
 
-@pytest.mark.claim("The first connection is delayed by the start of the container, unless the service was started.")
+@pytest.mark.harness_verifies(
+    "The first connection is delayed by the start of the container, unless the service was started."
+)
 def test_an_explicit_start_takes_the_delay_away(
-    many_starts: None, handover: Handover, activation: Activation, tell: Tell
+    many_starts: None, handover: Handover, harness_activation: Activation, tell: Tell
 ) -> None:
     """`systemctl --user start`: turn by turn, the first client of a sleeping service and that of a started one."""
     cold, started = [], []
-    with handover.activated(activation, INHERITED, UNIX) as activated:
+    with handover.activated(harness_activation, INHERITED, UNIX) as activated:
         for _turn in range(TURNS):
             cold.append(first_reply_ms(activated))
-            activated.rearm(Deadline.after(STEP_S))
+            activated.stop_service(Deadline.after(STEP_S))
             started.append(started_reply_ms(activated))
-            activated.rearm(Deadline.after(STEP_S))
+            activated.stop_service(Deadline.after(STEP_S))
     tell("first reply, the client starts the service", milliseconds(cold))
     tell("first reply, the service was started", milliseconds(started))
     assert statistics.median(cold) >= FASTER * statistics.median(started), (
@@ -223,13 +235,15 @@ def test_an_explicit_start_takes_the_delay_away(
     )
 
 
-@pytest.mark.claim("A container answers with --pull=never as well as by the default pull policy.")
-def test_pull_never_beside_missing(many_starts: None, handover: Handover, activation: Activation, tell: Tell) -> None:
+@pytest.mark.harness_verifies("A container answers with --pull=never as well as by the default pull policy.")
+def test_pull_never_beside_missing(
+    many_starts: None, handover: Handover, harness_activation: Activation, tell: Tell
+) -> None:
     """Both answer; what `missing`, the default, costs where the image is there is told, and is within the noise."""
     found: dict[str, list[float]] = {"never": [], "missing": []}
     for _turn in range(TURNS):
         for policy, replies in found.items():
-            with handover.activated(activation, INHERITED, options=[f"--pull={policy}"]) as activated:
+            with handover.activated(harness_activation, INHERITED, options=[f"--pull={policy}"]) as activated:
                 replies.append(first_reply_ms(activated))
     for policy, replies in found.items():
         tell(f"first reply with --pull={policy}", milliseconds(replies))

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cases import Case
-from harness.findings import Findings
-from harness.runtime import Runtime
-from harness.service import Service
-from harness.timeline import Mark
+from harness import Case, Mark, Service, Verdicts, time_cold
 
 
-@pytest.mark.first_transport
-def test_timeline(service: Service, case: Case) -> None:
+@pytest.mark.harness_first_transport
+def test_timeline(harness_service: Service, harness_case: Case) -> None:
     """The phases from the client's connect to the end of its reply are in order, and add up to the whole."""
-    timeline = service.time_cold(case.transport)
-    phases = timeline.phases
-    assert {Mark.CONNECT, Mark.CREATED, Mark.EXEC, Mark.END} <= set(timeline.at)
+    found = time_cold(harness_service, harness_case.transport)
+    phases = found.phases
+    assert {Mark.CONNECT, Mark.CREATED, Mark.EXEC, Mark.END} <= set(found.at)
     assert all(phase_s >= 0 for phase_s in phases.values()), phases
-    assert sum(phases.values()) == pytest.approx(timeline.whole_s)
+    assert sum(phases.values()) == pytest.approx(found.whole_s)
 
 
-@pytest.mark.measures
-def test_not_slower_than_allowed(findings: Findings, harness_runtime: Runtime) -> None:
+@pytest.mark.harness_benchmark
+def test_not_slower_than_allowed(harness_verdicts: Verdicts, harness_strict: bool) -> None:
     """The image wakes and answers no more slowly than its baseline, and within the budgets of its contract."""
-    if findings.wrong:
-        pytest.fail("\n".join(findings.wrong), pytrace=False)
-    if findings.unclear:
-        said = "\n".join(findings.unclear)
-        if harness_runtime.options.strict:
+    if harness_verdicts.failed:
+        pytest.fail("\n".join(harness_verdicts.failed), pytrace=False)
+    if harness_verdicts.inconclusive:
+        said = "\n".join(harness_verdicts.inconclusive)
+        if harness_strict:
             pytest.fail(f"{said}\nThe run is strict: a comparison without a verdict fails.", pytrace=False)
         pytest.skip(said)

@@ -17,9 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from harness.errors import ProbeFailed
-from harness.session.session import Session
-from harness.transports import Endpoint
+from harness import Endpoint, ProbeFailed, Session
 
 #: The program: it takes the socket that it was given, or listens on the port that is its argument.
 SERVER = """\

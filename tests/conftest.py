@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import FOLDER_VARIABLE
 from harness.contract import load
-from harness.images import Image
-from harness.runtime import Runtime
-from tests.runs import REPOSITORY, environment
+from harness.core.cache import FOLDER_VARIABLE
+from harness.images.store import Image
+from harness.runtime.runtime import Runtime
+from tests.helpers.runs import REPOSITORY, environment
+from tests.machines.summary import pytest_terminal_summary
 
 pytest_plugins = ["pytester"]
+
+__all__ = ["pytest_terminal_summary"]
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,24 @@ from __future__ import annotations
 import abc
 import contextlib
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from harness.activation import blame
 from harness.contract import Contract, Handover, Ready
-from harness.deadline import Deadline, wait_until
-from harness.errors import SessionError, UnitFailed, WaitTimeout
-from harness.hints import hint
-from harness.session.bus import NoSuchUnit
+from harness.core.deadline import Deadline, wait_until
+from harness.core.errors import SessionError, UnitFailed, WaitTimeout
+from harness.core.hints import Hint
+from harness.core.transports import Endpoint, Listener, Transport
+from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
-from harness.transports import Endpoint, Listener, Transport
 
 #: Longest wait for systemd to start or stop what costs no container, in seconds.
 UNIT_LIMIT_S = 20.0
+
+#: The sub-state of a transient unit that has ended and is forgotten: our word, since systemd has none.
+GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +62,17 @@ class Workload:
 
     def podman_run(self, *options: str) -> tuple[str, ...]:
         """Return a `podman run` of the container."""
-        return ("/usr/bin/podman", "run", *self.container, *options, self.image, *self.command)
+        return ("podman", "run", *self.container, *options, self.image, *self.command)
 
 
 class Activated(abc.ABC):
-    """A workload whose sockets systemd holds; the first client wakes its container."""
+    """A workload whose sockets systemd or the launcher holds; the first client wakes its container."""
 
     def __init__(self, session: Session, workload: Workload) -> None:
         self.session = session
         self.workload = workload
+        #: When it was made, in seconds since 1970; podman's notes of before belong to other services.
+        self.created = time.time()
         #: What the manager had said before belongs to other services.
         self._logged_before = len(session.manager_log())
 
@@ -93,35 +100,38 @@ class Activated(abc.ABC):
         return self.service_of(transport).removesuffix(".service")
 
     @abc.abstractmethod
-    def awake(self, transport: Transport) -> bool:
+    def is_active(self, transport: Transport) -> bool:
         """Whether the container behind `transport` has been started."""
 
     @abc.abstractmethod
-    def listen(self) -> None:
+    def start_listening(self) -> None:
         """Let systemd, or the launcher, listen; raise UnitFailed with systemd's reason."""
 
     @abc.abstractmethod
-    def rearm(self, deadline: Deadline) -> None:
+    def stop_service(self, deadline: Deadline) -> None:
         """Stop what runs, so that the next client is the first one again."""
 
-    def pause(self, deadline: Deadline) -> None:
+    def stop_all(self, deadline: Deadline) -> None:
         """Stop what runs and what listens, so that another can have the addresses; `listen` goes on."""
         self._stop_all(deadline)
         self.session.manager.reset_failed()
 
-    def wait_awake(self, transport: Transport, deadline: Deadline) -> None:
+    def wait_active(self, transport: Transport, deadline: Deadline) -> None:
         """Wait until the service behind `transport` is up; raise UnitFailed as soon as it has failed."""
         unit = self.service_of(transport)
 
         def look() -> dict[str, str]:
             state = self.state(unit)
-            if state["ActiveState"] == "failed" or state["Result"] != "success":
-                evidence = self.evidence()
-                known = hint("\n".join(evidence.values()))
-                raise UnitFailed(unit, state, evidence=evidence, remedy=known.advice, blame=known.blame)
+            if state["ActiveState"] == "failed" or state["Result"] != "success" or state["SubState"] == GONE:
+                known = self.accuse(transport)
+                raise UnitFailed(unit, state, evidence=self.evidence(), hint=known.advice, blame=known.blame)
             return state
 
         wait_until(look, lambda state: state["ActiveState"] == "active", deadline, f"the unit '{unit}' to be active")
+
+    def accuse(self, transport: Transport) -> Hint:
+        """Return who has to act for a service behind `transport` that did not do what it should, and what may help."""
+        return blame.accuse(self, self.service_of(transport))
 
     def stop_for_good(self, deadline_s: float) -> None:
         """Stop every unit, the sockets first so that nothing wakes a service again; kill what does not stop in time."""
@@ -147,7 +157,7 @@ class Activated(abc.ABC):
         try:
             return self.session.manager.state(unit)
         except NoSuchUnit:
-            return {"ActiveState": "inactive", "SubState": "gone", "Result": "success"}
+            return {"ActiveState": "inactive", "SubState": GONE, "Result": "success"}
 
     def _stop_all(self, deadline: Deadline) -> None:
         for unit in (*self.sockets, *self.services):
@@ -185,7 +195,7 @@ class Activation(abc.ABC):
     def activate(self, session: Session, workload: Workload) -> Iterator[Activated]:
         """Let systemd listen for `workload`, and take everything away again at the end of the context."""
         with self.install(session, workload) as activated:
-            activated.listen()
+            activated.start_listening()
             yield activated
 
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from harness.activation.base import Workload
 from harness.contract import Contract, ImageTable, VolumeTable
-from harness.contract.table import HOME
+from harness.contract.types import HOME
+from harness.core.transports import Listener
 from harness.session.session import Session
-from harness.transports import Listener
 
 
-def prepared(contract: Contract, image: str, listeners: Sequence[Listener], home: str) -> Workload:
+def build_workload(contract: Contract, image: str, listeners: Sequence[Listener], home: str) -> Workload:
     """Return a contract's container for sockets at addresses of a session whose home folder is `home`."""
     return Workload(
         contract.name,
@@ -66,7 +66,7 @@ def _own(contract: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def provided(session: Session, contract: Contract) -> Iterator[Mapping[str, str]]:
+def provision(session: Session, contract: Contract) -> Iterator[Mapping[str, str]]:
     """Make a contract's volumes and secrets, and take them away at the end; yields the secrets by their names.
 
     What a killed test has left in a session that is used again is replaced.

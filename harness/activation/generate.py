@@ -7,7 +7,8 @@ import shlex
 from harness.activation.base import Workload
 from harness.activation.units import UnitActivation, socket_units
 from harness.contract import Contract, Ready
-from harness.errors import Blame, CommandError
+from harness.core.errors import Blame, CommandError
+from harness.core.hints import start_hint
 from harness.session.session import Session
 
 _NOTIFY = {Ready.CONTAINER: ("--sdnotify=container",)}
@@ -18,7 +19,8 @@ def service_text(session: Session, workload: Workload) -> str:
     try:
         session.run(create(workload))
     except CommandError as error:
-        error.blame = Blame.IMAGE
+        known = start_hint(error.stderr.decode(errors="replace"))
+        error.blame, error.hint = known.blame or Blame.UNKNOWN, known.advice
         raise
     return session.run(generate(workload)).text
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
 from harness.contract import Contract
-from harness.deadline import Deadline, wait_until
-from harness.errors import UnitFailed
-from harness.session.bus import NoSuchUnit
+from harness.core.deadline import Deadline, wait_until
+from harness.core.errors import UnitFailed
+from harness.core.transports import Directive, Transport
+from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
-from harness.transports import Directive, Transport
 
 _PROGRAM = "/usr/bin/systemd-socket-activate"
 
@@ -83,7 +83,7 @@ class Launched(Activated):
         directive = self.workload.endpoints[transport].row.directive
         return f"{self._parts[directive].name}.service"
 
-    def awake(self, transport: Transport) -> bool:
+    def is_active(self, transport: Transport) -> bool:
         """Whether the launcher has become podman: it executes it in its own process."""
         try:
             pid = self.session.manager.properties(self.service_of(transport))["MainPID"]
@@ -92,7 +92,7 @@ class Launched(Activated):
             return False  # it has ended
         return name.decode() != _PROGRAM
 
-    def listen(self) -> None:
+    def start_listening(self) -> None:
         """Start every launcher and wait until it has said of each socket that it listens."""
         for directive, part in self._parts.items():
             unit = f"{part.name}.service"
@@ -122,10 +122,10 @@ class Launched(Activated):
         except UnitFailed as error:
             raise UnitFailed(unit, error.properties, evidence=self.evidence()) from None
 
-    def rearm(self, deadline: Deadline) -> None:
+    def stop_service(self, deadline: Deadline) -> None:
         """Stop the launchers, now podman, and start them anew: a launcher serves once."""
         self._stop(deadline)
-        self.listen()
+        self.start_listening()
 
     def remove(self) -> None:
         """Stop the launchers; a transient service goes with its process."""

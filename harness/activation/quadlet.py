@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from harness.activation.base import Activated, Workload, quote
 from harness.activation.units import QUADLET, UnitActivation, unit_section
 from harness.contract import Contract, Ready
-from harness.errors import CapabilityMissing, HarnessError, UnitRejected
-from harness.hints import hint
-from harness.session.bus import NoSuchUnit
+from harness.core.errors import CapabilityMissing, HarnessError, UnitRejected
+from harness.core.hints import hint
+from harness.session.manager import NoSuchUnit
+from harness.session.session import Session
+from harness.session.spec import QUADLET_GENERATORS
 
 #: Podman's option -> the key of a `.container` file, as Podman 4.8 knows them. All else goes to PodmanArgs=: what got
 #: a key later would have an older Quadlet refuse the whole file.
@@ -43,9 +45,6 @@ _SWITCHES = {
 _ALWAYS = frozenset({"--rm", "--replace"})
 
 _NOTIFY = {Ready.CONTAINER: ("Notify=true",)}
-
-#: What systemd runs at every reload, see systemd.generator(7).
-_GENERATOR = "/usr/lib/systemd/user-generators/podman-user-generator"
 
 
 def text(workload: Workload) -> str:
@@ -116,20 +115,27 @@ def generated(activated: Activated) -> dict[str, str]:
     return {unit: activated.session.run(["cat", found["FragmentPath"]]).text}
 
 
+def generator(session: Session) -> str:
+    """Return the path of the generator that systemd runs at every reload, "" where there is none."""
+    there = (path for path in QUADLET_GENERATORS if not session.run(["test", "-x", path], check=False).status)
+    return next(there, "")
+
+
 def _rejected(activated: Activated, sentence: str) -> HarnessError:
     """Return the error that shows what the generator says when it runs once more, without writing anything."""
     session, workload = activated.session, activated.workload
-    if session.run(["test", "-e", _GENERATOR], check=False).status:
-        return CapabilityMissing("quadlet", f"there is no '{_GENERATOR}'", "install Podman 4.4 or newer")
-    dry = session.run([_GENERATOR, "-user", "-dryrun"], check=False)
+    found = generator(session)
+    if not found:
+        return CapabilityMissing("quadlet", "there is no 'podman-user-generator'", "install Podman 4.4 or newer")
+    dry = session.run([found, "-user", "-dryrun"], check=False)
     said = dry.stderr.decode(errors="replace")
     known = hint(said)
     return UnitRejected(
         sentence,
-        remedy=known.advice or "Correct what the generator complains of; podman-systemd.unit(5) has every key.",
+        hint=known.advice or "Correct what the generator complains of; podman-systemd.unit(5) has every key.",
         evidence={
             f"{workload.name}{QUADLET}": text(workload),
-            f"{_GENERATOR} -user -dryrun": said,
+            f"{found} -user -dryrun": said,
             "what it would write": dry.text,
             "systemd --user": activated.evidence()["systemd --user"],
         },

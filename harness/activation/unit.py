@@ -16,8 +16,8 @@ def text(workload: Workload) -> str:
 {"Type=exec" if workload.ready is Ready.EXEC else "Type=notify"}
 NotifyAccess=all
 ExecStart={command}
-ExecStop=/usr/bin/podman stop --ignore {workload.name}
-ExecStopPost=/usr/bin/podman rm --force --ignore {workload.name}
+ExecStop=podman stop --ignore {workload.name}
+ExecStopPost=podman rm --force --ignore {workload.name}
 """
 
 

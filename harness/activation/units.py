@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
 from harness.contract import Contract
-from harness.deadline import Deadline, wait_until
-from harness.errors import UnitFailed, UsageError
-from harness.session.bus import NoSuchUnit
+from harness.core.deadline import Deadline, wait_until
+from harness.core.errors import UnitFailed, UsageError
+from harness.core.hints import socket_hint
+from harness.core.transports import Listener, Transport
+from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
-from harness.transports import Listener, Transport
 
 #: Writes the text of the service's file.
 ServiceText = Callable[[Session, Workload], str]
@@ -109,17 +110,21 @@ class InstalledUnits(Activated):
         """Return the one service, which has the sockets of all transports."""
         return self.services[0]
 
-    def awake(self, transport: Transport) -> bool:
+    def is_active(self, transport: Transport) -> bool:
         """Whether the service is anything else than inactive."""
         return self.state(self.services[0])["ActiveState"] != "inactive"
 
-    def listen(self) -> None:
+    def start_listening(self) -> None:
         """Start the socket units and see that they listen; raise UnitFailed with systemd's reason."""
         for unit in self.sockets:
             try:
                 self.session.manager.start(unit, Deadline.after(UNIT_LIMIT_S))
             except UnitFailed as error:
-                raise UnitFailed(unit, error.properties, evidence=self.evidence()) from None
+                evidence = self.evidence()
+                known = socket_hint(evidence["systemd --user"])
+                raise UnitFailed(
+                    unit, error.properties, evidence=evidence, hint=known.advice, blame=known.blame
+                ) from None
             wait_until(
                 lambda unit=unit: self.state(unit),  # type: ignore[misc]
                 lambda state: state["SubState"] in ("listening", "running"),
@@ -127,7 +132,7 @@ class InstalledUnits(Activated):
                 f"the unit '{unit}' to listen",
             )
 
-    def rearm(self, deadline: Deadline) -> None:
+    def stop_service(self, deadline: Deadline) -> None:
         """Stop the service; its sockets go on listening.
 
         A program that SIGTERM ends below an init has the status 143, after which systemd calls its unit failed. It was
@@ -205,5 +210,5 @@ def _refuse_known(session: Session, names: Iterable[str]) -> None:
             path = session.manager.properties(name)["FragmentPath"]
             raise UsageError(
                 f"The session has a unit '{name}' of its own, '{path}', which a contract of that name would hide.",
-                remedy="Give the contract another name, such as that of its image.",
+                hint="Give the contract another name, such as that of its image.",
             )

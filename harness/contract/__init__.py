@@ -6,14 +6,15 @@ A contract is a TOML file beside the image's Containerfile. `load` reports every
 from __future__ import annotations
 
 from harness.contract.image import Handover, ImageTable, Ready, SecretTable, TmpfsTable, VolumeTable
-from harness.contract.loading import FILE_NAME, load, load_all, parse
-from harness.contract.probe import BytesProbe, ClientImage, ExecProbe, HttpProbe, Probe
+from harness.contract.loading import FILE_NAME, load, load_all, of_image, parse
+from harness.contract.model import SCHEMA, BudgetsTable, Contract, LimitsTable
+from harness.contract.probe import Asks, BytesProbe, ClientImage, ExecProbe, HttpProbe, Probe
 from harness.contract.sockets import SocketTable
-from harness.contract.whole import SCHEMA, BudgetsTable, Contract, LimitsTable
 
 __all__ = [
     "FILE_NAME",
     "SCHEMA",
+    "Asks",
     "BudgetsTable",
     "BytesProbe",
     "ClientImage",
@@ -31,5 +32,6 @@ __all__ = [
     "VolumeTable",
     "load",
     "load_all",
+    "of_image",
     "parse",
 ]

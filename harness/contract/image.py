@@ -8,18 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from harness.contract.table import (
-    Argument,
-    ContainerPath,
-    File,
-    Label,
-    Octal,
-    Reference,
-    Size,
-    Table,
-    allowed,
-    twice,
-)
+from harness.contract.types import Argument, ContainerPath, File, Label, Octal, Reference, Size, Table, allowed, twice
 
 #: Variables that systemd, podman or the container's own start set.
 _TAKEN = re.compile(r"LISTEN_.*|NOTIFY_SOCKET|container|HOSTNAME")

@@ -6,20 +6,18 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from harness.contract.image import Handover, ImageTable, OptionsTable, SecretTable, TmpfsTable, VolumeTable
-from harness.contract.probe import BytesProbe, ClientImage, ExecProbe, HttpProbe, Probe
-from harness.contract.sockets import SocketOptions, SocketTable
-from harness.contract.table import Table, shortened
-from harness.contract.whole import BudgetsTable, Contract, LimitsTable, contradictions, uncovered
-from harness.errors import ContractError, UsageError
-
-T = TypeVar("T")
+from harness.contract.image import ImageTable
+from harness.contract.model import Contract, contradictions, uncovered
+from harness.contract.probe import Asks, Probe, kinds
+from harness.contract.sockets import SocketTable
+from harness.contract.types import Table, shortened
+from harness.core.errors import ContractError, UsageError
 
 #: The file's name in an image's folder.
 FILE_NAME = "contract.toml"
@@ -27,28 +25,6 @@ FILE_NAME = "contract.toml"
 #: The longest file and the longest line that are read, in characters: a contract is written by a person, and TOML's
 #: dotted keys cost the square of their length.
 LONGEST_FILE, LONGEST_LINE = 65536, 4096
-
-#: Where pydantic puts a mistake, without numbers -> the table that it is in.
-_TABLES: dict[str, type[Table]] = {
-    "": Contract,
-    "image": ImageTable,
-    "image.handover": Handover,
-    "image.volumes": VolumeTable,
-    "image.tmpfs": TmpfsTable,
-    "image.secrets": SecretTable,
-    "image.options": OptionsTable,
-    "sockets": SocketTable,
-    "sockets.options": SocketOptions,
-    "probe.bytes": BytesProbe,
-    "probe.http": HttpProbe,
-    "probe.exec": ExecProbe,
-    "probe.exec.image": ClientImage,
-    "limits": LimitsTable,
-    "budgets": BudgetsTable,
-}
-
-_IMAGE, _SOCKET = TypeAdapter(ImageTable), TypeAdapter(SocketTable)
-_PROBE: TypeAdapter[Probe] = TypeAdapter(Probe)
 
 
 def load(path: Path) -> Contract:
@@ -64,7 +40,7 @@ def load(path: Path) -> Contract:
     except OSError as error:
         raise UsageError(
             f"The contract '{file}' can't be read: {error.strerror}.",
-            remedy=f"Name a {FILE_NAME} file or a folder that holds one.",
+            hint=f"Name a {FILE_NAME} file or a folder that holds one.",
         ) from None
     except UnicodeDecodeError as error:
         raise ContractError(os.fspath(file), [("TOML", str(error))]) from None
@@ -79,16 +55,38 @@ def parse(text: str, file: Path) -> Contract:
         raise ContractError(os.fspath(file), [("TOML", str(error))]) from None
     except RecursionError:
         raise ContractError(os.fspath(file), [("TOML", "tables and arrays are nested too deeply")]) from None
+    contract = _checked(data, document, os.fspath(file))
+    contract._folder = file.resolve().parent
+    return contract
+
+
+def of_image(reference: str, listen: Sequence[Mapping[str, Any]], probe: Mapping[str, Any]) -> Contract:
+    """Return the contract of an image without a file, from its sockets and its probe as in TOML.
+
+    Raises ContractError with every mistake.
+    """
+    last = re.split("[:@]", reference.rpartition("/")[2])[0].lower()
+    name = re.sub("[^a-z0-9]+", "-", last)[:32].strip("-") or "image"
+    data = {"schema": 1, "name": name, "image": {"reference": reference}, "sockets": list(listen), "probe": dict(probe)}
+    return _checked(data, json.dumps({**data, "probe": [probe]}), f"{reference} (in a test)")
+
+
+def _checked(data: dict[str, Any], document: str, where: str) -> Contract:
+    """Return the contract that a document is, as a dictionary and as JSON; raise ContractError."""
+    _ = kinds()  # an error in another package is none of the contract's
     mistakes: list[tuple[str, str]] = []
+    wrong: set[tuple[int | str, ...]] = set()
     contract = None
+    #: The tables that are right by themselves, in the order of the file, also where others are wrong.
+    right: list[Table] = []
     try:
-        contract = Contract.model_validate_json(document)
+        contract = Contract.model_validate_json(document, context=right)
     except ValidationError as error:
         mistakes = _mistakes(error, single=isinstance(data.get("probe"), dict))
-    mistakes += _together(data)
+        wrong = {item["loc"][:2] for item in error.errors(include_url=False, include_input=False)}
+    mistakes += _together(data, right, wrong)
     if mistakes or contract is None:
-        raise ContractError(os.fspath(file), mistakes)
-    contract._folder = file.resolve().parent
+        raise ContractError(where, mistakes)
     return contract
 
 
@@ -109,32 +107,29 @@ def _document(text: str) -> tuple[dict[str, Any], str]:
     return data, json.dumps(whole, default=lambda value: {"date": str(value)})
 
 
-def _together(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the mistakes that several keys make together, of those tables that are right by themselves."""
-    entries = data.get("sockets")
-    found = [_one(_SOCKET, entry) for entry in entries] if isinstance(entries, list) else []
-    sockets = [table for table in found if table]
-    if entries == []:
-        yield "sockets", "at least one is needed"
+def _together(
+    data: dict[str, Any], right: Sequence[Table], wrong: Collection[tuple[int | str, ...]]
+) -> Iterator[tuple[str, str]]:
+    """Yield the mistakes that several keys make together, of those tables that are `right` by themselves."""
     given = data.get("probe")
-    asked = given if isinstance(given, list) else [given] if isinstance(given, dict) else []
-    right = [(number, _one(_PROBE, entry)) for number, entry in enumerate(asked)]
     single = isinstance(given, dict)
-    probes = [("probe" if single else f"probe[{number}]", probe) for number, probe in right if probe]
-    yield from contradictions(sockets, probes, _one(_IMAGE, data.get("image", {})))
+    places = range(len(given) if isinstance(given, list) else int(single))
+    numbers = [number for number in places if ("probe", number) not in wrong]
+    sockets = [table for table in right if isinstance(table, SocketTable)]
+    found = [table for table in right if isinstance(table, Asks)]
+    probes: list[tuple[str, Probe]] = [
+        ("probe" if single else f"probe[{number}]", probe) for number, probe in zip(numbers, found, strict=False)
+    ]
+    if data.get("sockets") == []:
+        yield "sockets", "at least one is needed"
+    image = next((table for table in right if isinstance(table, ImageTable)), None)
+    yield from contradictions(sockets, probes, image if "image" in data else ImageTable())
     # What a wrong table may be for nobody knows.
-    if sockets and probes and len(sockets) == len(found) and len(probes) == len(asked):
+    entries = data.get("sockets")
+    if sockets and probes and isinstance(entries, list) and (len(sockets), len(probes)) == (len(entries), len(places)):
         used = frozenset(transport for table in sockets if table.probed for transport in table.transports)
         if lacking := uncovered(used, [probe for _key, probe in probes]):
             yield "probe", f"none is for {', '.join(lacking)}"
-
-
-def _one(adapter: TypeAdapter[T], entry: object) -> T | None:
-    """Return one table of a file, or None where it has mistakes of its own, which are told elsewhere."""
-    try:
-        return adapter.validate_json(json.dumps(entry, default=lambda value: {"date": str(value)}))
-    except ValidationError:
-        return None
 
 
 def load_all(paths: list[Path]) -> tuple[Contract, ...]:
@@ -166,15 +161,12 @@ def _files(path: Path) -> list[Path]:
     if not found:
         raise UsageError(
             f"The folder '{path}' holds no contract.",
-            remedy=f"Name a folder with a {FILE_NAME}, or one whose folders hold one each.",
+            hint=f"Name a folder with a {FILE_NAME}, or one whose folders hold one each.",
         )
     return found
 
 
 # -- pydantic's errors as sentences -----------------------------------------------------------------------------------
-
-#: The names of discriminated models, which pydantic puts behind the number of a probe.
-_KINDS = ("bytes", "http", "exec")
 
 
 def _mistakes(error: ValidationError, *, single: bool) -> list[tuple[str, str]]:
@@ -187,7 +179,7 @@ def _mistakes(error: ValidationError, *, single: bool) -> list[tuple[str, str]]:
         location = item["loc"]
         text = _sentence(item["type"], item["msg"], item["input"])
         if item["type"] == "extra_forbidden":
-            text += f"; known are {', '.join(_known(location[:-1]))}"
+            text += f"; known are {', '.join(_known(location[:-1]))}{_elsewhere(location)}"
         found.append((_key(location, single=single) or "(whole file)", text))
     return found
 
@@ -195,7 +187,8 @@ def _mistakes(error: ValidationError, *, single: bool) -> list[tuple[str, str]]:
 def _key(location: tuple[int | str, ...], *, single: bool) -> str:
     parts = list(location)
     if parts[:1] == ["probe"]:
-        if parts[2:3] and parts[2] in _KINDS:
+        # Pydantic puts the kind after the number of a probe.
+        if parts[2:3] and parts[2] in kinds():
             del parts[2]
         if single:
             del parts[1:2]
@@ -212,8 +205,31 @@ def _key(location: tuple[int | str, ...], *, single: bool) -> str:
 
 def _known(location: tuple[int | str, ...]) -> list[str]:
     """Return the keys of the table at `location`."""
-    table = _TABLES[".".join(part for part in location if isinstance(part, str))]
+    table: type[Table] = Contract
+    for part in (part for part in location if isinstance(part, str)):
+        if table is Asks:
+            table = kinds()[part]
+        else:
+            field = next(field for name, field in table.model_fields.items() if part in (name, field.alias))
+            table = next(_tables(field.annotation))
     return [field.alias or name for name, field in table.model_fields.items()]
+
+
+def _elsewhere(location: tuple[int | str, ...]) -> str:
+    """Return for which other kinds of a probe an unknown key is, to go behind the known ones."""
+    names = [part for part in location if isinstance(part, str)]
+    if len(names) != 3 or names[0] != "probe":
+        return ""
+    known = [kind for kind, table in kinds().items() if names[2] in table.model_fields]
+    return f"; '{names[2]}' is for probes of the kind {' or '.join(map(repr, known))}" if known else ""
+
+
+def _tables(annotation: Any) -> Iterator[type[Table]]:
+    """Yield the tables that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _tables(part)
 
 
 def _sentence(kind: str, text: str, value: object) -> str:
@@ -221,6 +237,8 @@ def _sentence(kind: str, text: str, value: object) -> str:
         return "unknown key"
     if kind == "missing":
         return "required key is missing"
+    if kind == "union_tag_invalid" and isinstance(value, dict):
+        return f"unknown kind {shortened(value.get('kind'))}; known are {', '.join(kinds())}"
     text = text.removeprefix("Value error, ")
     # TOML's word for what JSON calls an object.
     text = text.replace("should be an object", "should be a table")

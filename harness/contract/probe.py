@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, Union, get_args
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, ValidationInfo, field_validator, model_validator
+from pydantic_core import CoreSchema
 
-from harness.contract.table import Argument, File, Pattern, Reference, Some, Table
-from harness.transports import Transport
+from harness.contract.types import Argument, File, Pattern, Reference, Some, Table
+from harness.core.extensions import extended
+from harness.core.transports import ROWS, Directive, Transport
+
+#: The group of entry points by which other packages add kinds, each the class of its table under the kind's name.
+GROUP = "harness.probes"
 
 #: What an argument of a client program is filled in with -> the transports that have it.
 PLACEHOLDERS: dict[str, frozenset[Transport]] = {
@@ -41,10 +47,12 @@ class Asks(Table):
 
 
 class BytesProbe(Asks):
-    """A client that sends bytes and compares all that comes back."""
+    """A client that sends bytes, or waits for a server that speaks first, and compares what comes back."""
 
     kind: Literal["bytes"]
-    send: Annotated[str, Field(min_length=1, max_length=1024)]
+    send: Annotated[str, Field(max_length=1024)] = ""
+    #: Whether the client shuts down its sending side behind that, and the reply ends when the service closes.
+    half_close: bool = False
     expect: Annotated[str, Field(min_length=1)] | None = None
     expect_pattern: Annotated[Pattern | None, Field(validate_default=True)] = None
 
@@ -54,6 +62,15 @@ class BytesProbe(Asks):
         if "expect" in given.data and (given.data["expect"] is None) is (value is None):
             raise ValueError("one of 'expect' and 'expect_pattern' is needed")
         return value
+
+    def wrong_transports(self, used: frozenset[Transport]) -> Iterator[str]:
+        """Yield that a datagram has no side to shut down."""
+        wrong = sorted(name for name in used if ROWS[name].directive is Directive.DATAGRAM)
+        if self.half_close and wrong:
+            yield (
+                f".half_close: only a stream can be half-closed, not {', '.join(wrong)}; "
+                "give the datagrams a probe of their own"
+            )
 
 
 def _header_names(table: dict[str, str]) -> dict[str, str]:
@@ -139,4 +156,24 @@ class ExecProbe(Asks):
                 yield f".command: '{{{name}}}' stands for nothing over {', '.join(wrong)}"
 
 
-Probe = Annotated[BytesProbe | HttpProbe | ExecProbe, Field(discriminator="kind")]
+@functools.cache
+def kinds() -> dict[str, type[Asks]]:
+    """Return kind -> table, in alphabetical order; raise UsageError for one of another package that can't be."""
+    return extended(GROUP, {"bytes": BytesProbe, "exec": ExecProbe, "http": HttpProbe}, _refusal)
+
+
+def _refusal(kind: str, table: object) -> str:
+    if not (isinstance(table, type) and issubclass(table, Asks)):
+        return f"it is no class derived from harness.probes.CustomProbe, but {table!r:.80}"
+    field = table.model_fields.get("kind")
+    return "" if field and get_args(field.annotation) == (kind,) else f"its field 'kind' is not Literal[{kind!r}]"
+
+
+class _ByKind:
+    """Takes the table of the kind that a table names."""
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler.generate_schema(Annotated[Union[tuple(kinds().values())], Field(discriminator="kind")])  # noqa: UP007
+
+
+Probe = Annotated[Asks, _ByKind()]

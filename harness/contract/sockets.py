@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from harness.contract.table import Octal, Some, Table, allowed
-from harness.transports import CID_ANY, CID_LOCAL, DUAL_STACK, Listener, Transport
+from harness.contract.types import Octal, Some, Table, allowed
+from harness.core.transports import CID_ANY, CID_LOCAL, DUAL_STACK, Listener, Transport
 
 #: Ports below 1024 are for root, see ip_unprivileged_port_start in ip(7).
 FIRST_PORT = 1024

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import harness
-from harness.errors import UsageError
-from harness.images import ImageStore
-from harness.session import account as accounts
-from harness.session import opening
-from harness.session.account import Account
+from harness.core import account as accounts
+from harness.core.account import Account
+from harness.core.errors import UsageError
+from harness.core.userland import Userland
+from harness.images.store import ImageStore
+from harness.session import factory
 from harness.session.spec import MANAGER_PATHS, Bind
-from harness.userland import Userland
 
 #: Where the machine sees the harness, and the packages that it needs for its own Python.
 SOURCE, PACKAGES = "/run/harness-guest/source", "/run/harness-guest/packages"
@@ -50,7 +50,7 @@ User={name}
 PAMName=login
 WorkingDirectory=/
 ExecStartPre=+/bin/sh {check}
-ExecStart=/usr/bin/python3 -I -S -B {source}/harness/guest/command.py {folder}
+ExecStart=/usr/bin/python3 -I -S -B {source}/harness/standalone guest_command {folder}
 StandardOutput=journal+console
 StandardError=journal+console
 """
@@ -158,7 +158,7 @@ def check(userland: Userland) -> None:
     if missing:
         raise UsageError(
             f"The userland '{userland.name}' can't be booted as a machine: it has no {', '.join(missing)}.",
-            remedy="Unpack one that has them, see 'python -m harness userland'.",
+            hint="Unpack one that has them, see 'python -m harness userland'.",
         )
 
 
@@ -168,7 +168,7 @@ def outermost(folders: Iterable[Path]) -> list[str]:
     for folder in sorted(set(folders)):
         if folder == Path("/"):
             raise UsageError(
-                "A userland can't be booted as a machine for a project in '/'.", remedy="Name one by --rootdir."
+                "A userland can't be booted as a machine for a project in '/'.", hint="Name one by --rootdir."
             )
         if not any(folder.is_relative_to(other) for other in chosen):
             chosen.append(folder)
@@ -185,9 +185,9 @@ def _account(userland: Userland) -> tuple[Account, dict[str, str]]:
 
     The guest sees the owners of this machine's files: only the account that owns the images can read them.
     """
-    account = accounts.throwaway() if opening.is_isolated() else accounts.current()
+    account = accounts.throwaway() if factory.is_isolated() else accounts.current()
     texts = accounts.etc_files(account, userland.file("/etc"))
-    if not opening.is_isolated():
+    if not factory.is_isolated():
         texts |= {name: Path("/etc", name).read_text(encoding="utf-8") for name in ("subuid", "subgid")}
     # A password of its own in passwd(5), which none fits: PAM then does not look for one in shadow(5).
     texts["passwd"] = texts["passwd"].replace(f"\n{account.name}:x:", f"\n{account.name}:*:")

@@ -13,11 +13,11 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.command import INHERITED, base_environment, network_environment, run_with_progress
-from harness.errors import CommandError, GuestError, UsageError
-from harness.locking import held
-from harness.progress import Progress, silent
-from harness.userland import Userland
+from harness.core.errors import CommandError, GuestError, UsageError
+from harness.core.locking import held
+from harness.core.process import INHERITED, base_environment, network_environment, run_with_progress
+from harness.core.progress import Progress, silent
+from harness.core.userland import Userland
 
 #: The harness as pip knows it, and the extras of it that tests import where they are installed.
 PROJECT, EXTRAS = "socket-activation-harness", ("api",)
@@ -54,7 +54,7 @@ def python_of(userland: Userland) -> str:
         return match[1]
     raise UsageError(
         f"The userland '{userland.name}' can't run the tests: /usr/bin/python3 is no link to a Python 3 there.",
-        remedy="Unpack one that has the package 'python3', see 'python -m harness userland'.",
+        hint="Unpack one that has the package 'python3', see 'python -m harness userland'.",
     )
 
 
@@ -108,7 +108,7 @@ def _install(pins: list[str], version: str, target: Path, progress: Progress) ->
     except CommandError as error:
         raise GuestError(
             f"pip could not install what the tests need for Python {version}: {error.sentence}",
-            remedy=f"Repeat it by '{' '.join(command[:3])} download'; 'python3 -m ensurepip' brings a pip.",
+            hint=f"Repeat it by '{' '.join(command[:3])} download'; 'python3 -m ensurepip' brings a pip.",
             evidence=error.evidence,
         ) from None
     finally:

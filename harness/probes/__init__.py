@@ -5,14 +5,17 @@ from __future__ import annotations
 from enum import StrEnum
 
 from harness.contract import BytesProbe, ExecProbe, HttpProbe, Probe
-from harness.deadline import Deadline
+from harness.core.deadline import Deadline
+from harness.core.transports import Endpoint
 from harness.probes import curl, native, program, socat
+from harness.probes.custom import CustomProbe
+from harness.probes.judging import judge
 from harness.probes.program import Supplies
-from harness.probes.reply import Reply, Times, judge
+from harness.probes.reading import settled
+from harness.probes.reply import Reply, Times
 from harness.session.session import Session
-from harness.transports import Endpoint
 
-__all__ = ["Client", "Reply", "Supplies", "Times", "ask", "clients", "command", "judge", "timed"]
+__all__ = ["Client", "CustomProbe", "Reply", "Supplies", "Times", "ask", "clients", "command", "judge", "timed"]
 
 
 class Client(StrEnum):
@@ -22,6 +25,7 @@ class Client(StrEnum):
     CURL = "curl"
     NATIVE = "native"
     EXEC = "exec"
+    CUSTOM = "custom"
 
 
 def clients(promised: Probe) -> tuple[Client, ...]:
@@ -33,6 +37,9 @@ def clients(promised: Probe) -> tuple[Client, ...]:
             return (Client.CURL, Client.NATIVE)
         case ExecProbe():
             return (Client.EXEC,)
+        case CustomProbe():
+            return (Client.CUSTOM,)
+    raise _unknown(promised)
 
 
 def timed(promised: Probe) -> Client:
@@ -52,20 +59,30 @@ def ask(
     match promised:
         case BytesProbe():
             talk = native.ask if client is Client.NATIVE else socat.ask
-            return talk(session, endpoint, promised.send.encode(), deadline)
+            return talk(session, endpoint, promised.send.encode(), deadline, settled=settled(promised))
         case HttpProbe():
             fetch = native.ask_page if client is Client.NATIVE else curl.ask
             return fetch(session, endpoint, promised.path, deadline)
         case ExecProbe():
             return program.ask(session, endpoint, promised, supplies or Supplies(), deadline)
+        case CustomProbe():
+            return promised.ask(session, endpoint, deadline)
+    raise _unknown(promised)
 
 
 def command(endpoint: Endpoint, promised: Probe, supplies: Supplies | None = None) -> tuple[str, ...]:
     """Return the command line of the first client, as a person would type it in the session."""
     match promised:
         case BytesProbe():
-            return ("socat", "-", endpoint.socat)
+            return ("socat", "-", socat.address(endpoint, promised.send.encode(), half_close=promised.half_close))
         case HttpProbe():
             return ("curl", *endpoint.curl(promised.path))
         case ExecProbe():
             return program.command(endpoint, promised, supplies or Supplies())
+        case CustomProbe():
+            return promised.command(endpoint)
+    raise _unknown(promised)
+
+
+def _unknown(promised: Probe) -> TypeError:
+    return TypeError(f"no client asks for what {type(promised).__name__} promises: it is no CustomProbe")

@@ -6,12 +6,12 @@ import json
 import time
 from typing import Any
 
-from harness.command import run
-from harness.deadline import Deadline
-from harness.errors import CommandError, UsageError
+from harness.core.deadline import Deadline
+from harness.core.errors import CommandError, UsageError
+from harness.core.process import run
+from harness.core.transports import Endpoint
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
-from harness.transports import Endpoint
 
 #: How much longer than its own limit curl may take to say so, in seconds.
 _GRACE_S = 5.0

@@ -10,18 +10,28 @@ import time
 from dataclasses import replace
 from typing import cast
 
-from harness.deadline import Deadline
+from harness.core.deadline import Deadline
+from harness.core.transports import Endpoint
+from harness.probes.reading import Reading, Settled
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
-from harness.transports import Endpoint
 
 
-def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline, pause_s: float = 0.0) -> Reply:
-    """Connect, send, shut down the sending side, read to the end; with datagrams send one and read one.
+def ask(
+    session: Session,
+    endpoint: Endpoint,
+    sent: bytes,
+    deadline: Deadline,
+    pause_s: float = 0.0,
+    settled: Settled | None = None,
+) -> Reply:
+    """Connect, send, and read until the reply is settled; a datagram is the whole reply.
 
-    A client of a stream pauses for `pause_s` after the first half of what it sends.
+    Without `settled`, a client of a stream shuts down its sending side and reads to the end. It pauses for `pause_s`
+    after the first half of what it sends.
     """
     half = len(sent) // 2 if pause_s and not endpoint.datagram else 0
+    reading = Reading(deadline, settled)
     received = bytearray()
     connected = first = None
     complaint = ""
@@ -35,28 +45,30 @@ def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline, p
                 client.sendall(sent[:half])
                 time.sleep(pause_s)
             client.sendall(sent[half:])
-            if not endpoint.datagram:
+            if settled is None and not endpoint.datagram:
                 client.shutdown(socket.SHUT_WR)
             while True:
-                client.settimeout(max(0.001, deadline.remaining_s))
+                client.settimeout(max(0.001, reading.remaining_s))
                 chunk = client.recv(65536)
                 if chunk and first is None:
                     first = time.monotonic()
                 received.extend(chunk)
                 if endpoint.datagram or not chunk:
                     break
+                reading.saw(received)
         except TimeoutError:
-            complaint = f"nothing came to an end within {deadline.elapsed_s:.1f} s"
+            complaint = reading.complaint
         except OSError as error:
-            complaint = os.strerror(error.errno) if error.errno else str(error)
-        ended = time.monotonic()
+            # Whoever has answered may break off.
+            complaint = "" if reading.settled_at else os.strerror(error.errno) if error.errno else str(error)
+        ended = reading.settled_at or time.monotonic()
     return Reply(endpoint, "native", sent, bytes(received), Times(started, connected, first, ended), complaint)
 
 
 def ask_page(session: Session, endpoint: Endpoint, path: str, deadline: Deadline) -> Reply:
     """Fetch a page, and close the connection with it."""
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-    reply = ask(session, endpoint, request, deadline)
+    reply = ask(session, endpoint, request, deadline, settled=_whole_page)
     page = http.client.HTTPResponse(cast(socket.socket, _Received(reply.body)))
     try:
         page.begin()
@@ -66,6 +78,17 @@ def ask_page(session: Session, endpoint: Endpoint, path: str, deadline: Deadline
         return replace(reply, body=page.read(), status=page.status, headers=headers)
     except (http.client.HTTPException, OSError) as error:
         return replace(reply, complaint=reply.complaint or f"it is no HTTP reply: {error!r}")
+
+
+def _whole_page(data: bytes) -> bool:
+    """Whether a page is there as a whole, by its own headers; one that tells no length ends with its connection."""
+    page = http.client.HTTPResponse(cast(socket.socket, _Received(data)))
+    try:
+        page.begin()
+        delimited = page.chunked or page.length is not None
+        return delimited and page.read() is not None
+    except (http.client.HTTPException, OSError):
+        return False
 
 
 class _Received:

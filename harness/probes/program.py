@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.contract import ClientImage, ExecProbe
-from harness.deadline import Deadline
-from harness.errors import CommandError
+from harness.core.deadline import Deadline
+from harness.core.errors import CommandError
+from harness.core.transports import Endpoint, Transport
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
-from harness.transports import Endpoint, Transport
 
 #: Name of the container that a client runs in; clients of a session come one after the other.
 CONTAINER = "harness-client"

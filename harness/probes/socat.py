@@ -14,11 +14,12 @@ from typing import Any, BinaryIO
 
 import sh
 
-from harness.deadline import Deadline
-from harness.errors import HarnessError
+from harness.core.deadline import Deadline
+from harness.core.errors import HarnessError
+from harness.core.transports import Endpoint
+from harness.probes.reading import Reading, Settled
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
-from harness.transports import Endpoint
 
 #: What socat says at notice level once the connection stands, for every kind of address.
 _CONNECTED = b"starting data transfer loop"
@@ -64,45 +65,59 @@ class _Notices:
         return "; ".join(errors or resets)
 
 
-def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline) -> Reply:
-    """Send bytes as `echo hello | socat - ADDRESS` does, and return all that comes back.
+def address(endpoint: Endpoint, sent: bytes, *, half_close: bool) -> str:
+    """Return socat's address for a client that sends `sent`, with what socat is to do at the end of its input.
 
-    A stream's reply ends when the service closes it. A datagram's reply is one datagram: socat writes it in one piece
-    and would then wait for more, so it is ended there.
+    Left to itself it shuts down a stream, and some versions (1.8.1.3) send one more, empty datagram.
+    """
+    if half_close and not endpoint.datagram:
+        return endpoint.socat
+    # A client that sends nothing over datagrams still has to be noticed.
+    return f"{endpoint.socat},{'shut-null' if endpoint.datagram and not sent else 'shut-none'}"
+
+
+def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline, settled: Settled | None = None) -> Reply:
+    """Send bytes as `echo hello | socat - ADDRESS` does, and return what comes back until that is settled.
+
+    Without `settled`, a stream is shut down behind what is sent, and its reply ends when the service closes it. A
+    datagram's reply is one datagram: socat writes it in one piece and would then wait for more, so it is ended there.
     """
     limit_s = math.ceil(deadline.remaining_s) + _GRACE_S
-    command = (*session.client_prefix, "socat", "-d", "-d", "-t", str(limit_s), "-", endpoint.socat)
+    line = ("-t", str(limit_s), "-", address(endpoint, sent, half_close=settled is None))
+    reading = Reading(deadline, settled)
     received, notices = _Received(), _Notices()
     started = time.monotonic()
     complaint = ""
     # Pipes of our own: sh reads byte by byte, and stops reading 2 s after a program has ended.
     with _pipe() as (out, out_end), _pipe() as (err, err_end):
-        process = _start(command, sent, session, out_end, err_end)
+        process = _start((*session.client_prefix, "socat", "-d", "-d", *line), sent, session, out_end, err_end)
         out_end.close()
         err_end.close()
         sinks: dict[BinaryIO, Any] = {out: received, err: notices}
         while sinks:
             if endpoint.datagram and received.data:
                 break
-            if deadline.expired:
-                complaint = f"nothing came to an end within {deadline.elapsed_s:.1f} s"
+            if not reading.remaining_s:
+                complaint = reading.complaint
                 break
-            ready, _, _ = select.select(list(sinks), [], [], deadline.remaining_s)
+            ready, _, _ = select.select(list(sinks), [], [], reading.remaining_s)
             for pipe in ready:
                 if chunk := os.read(pipe.fileno(), 65536):
                     sinks[pipe].write(chunk)
                 else:
                     del sinks[pipe]
+            reading.saw(received.data)
         _end(process)
-    ended = time.monotonic()
+    ended = reading.settled_at or time.monotonic()
     return Reply(
         endpoint,
         "socat",
         sent,
         bytes(received.data),
         Times(started, _earlier(notices.connected, received.first), received.first, ended),
-        complaint=notices.complaint or complaint,
-        command=(*session.client_prefix, "socat", "-t", str(limit_s), "-", endpoint.socat),
+        # Whoever has answered may break off.
+        complaint="" if reading.settled_at else notices.complaint or complaint,
+        command=(*session.client_prefix, "socat", *line),
     )
 
 
@@ -137,7 +152,7 @@ def _start(command: tuple[str, ...], sent: bytes, session: Session, received: An
             _ok_code=list(range(256)),
         )
     except sh.CommandNotFound as error:
-        raise HarnessError(f"The program '{error}' was not found.", remedy="python -m harness setup") from None
+        raise HarnessError(f"The program '{error}' was not found.", hint="python -m harness setup") from None
 
 
 def _end(process: Any) -> None:

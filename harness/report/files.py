@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.core.errors import UsageError
 
 #: Anybody may read a report; the umask takes what it must.
 _MODE = 0o666
@@ -24,7 +24,7 @@ def write_all(texts: Mapping[Path, str]) -> None:
     if mistakes:
         raise UsageError(
             "The report can't be written.",
-            remedy="Name files in folders that exist and that you may write to.",
+            hint="Name files in folders that exist and that you may write to.",
             evidence={"files": "\n".join(mistakes)},
         )
 

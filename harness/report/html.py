@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import posixpath
+import statistics
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 
-from harness.record import BudgetCheck, Comparison, Environment, Outcome, Results, Role, Test, Verdict
-from harness.report import plots
+from harness.core.userland import HOST
+from harness.report import cells, plots
+from harness.report.cells import TimeCell
 from harness.report.markup import Child, Markup, element, join, table, text
-from harness.report.outline import Image, Outline, Timing, outline
-from harness.report.text import MARKS, NOTHING, case_name, count, cut, ms, ratio
-from harness.statistics import quantile
-from harness.userland import HOST
+from harness.report.summary import Image, Summary, Timing, summarize
+from harness.report.text import MARKS, NOTHING, TONES, case_name, count, cut, ms, ratio
+from harness.results.record import Comparison, Environment, Outcome, Results, Role, Test, Verdict
 
 #: The longest message on the page; the results have all of it.
 _MESSAGE = 20_000
@@ -23,20 +24,10 @@ _MESSAGE = 20_000
 #: The longest other text on the page.
 _TEXT = 400
 
-_TONES: dict[Outcome | Verdict, str] = {
-    Outcome.PASSED: "good",
-    Outcome.FAILED: "bad",
-    Outcome.ERROR: "bad",
-    Outcome.SKIPPED: "unsure",
-    Verdict.PASS: "good",
-    Verdict.REGRESSION: "bad",
-    Verdict.INCONCLUSIVE: "unsure",
-}
-
 
 def view(results: Results, folder: str = "") -> str:
     """Return the page; `folder` is where the results are, seen from the page, for its links to bundles."""
-    run = outline(results)
+    run = summarize(results)
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     title = f"{run.verdict}: socket activation, {results.started}"
@@ -59,7 +50,7 @@ def view(results: Results, folder: str = "") -> str:
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _header(run: Outline, sections: list[tuple[str, str, Markup]]) -> Markup:
+def _header(run: Summary, sections: list[tuple[str, str, Markup]]) -> Markup:
     results = run.results
     links = (element("li", element("a", _short(name), href=f"#{identity}")) for identity, name, _ in sections)
     return element(
@@ -78,7 +69,7 @@ def _header(run: Outline, sections: list[tuple[str, str, Markup]]) -> Markup:
     )
 
 
-def _sections(run: Outline, folder: str) -> Iterator[tuple[str, str, Markup]]:
+def _sections(run: Summary, folder: str) -> Iterator[tuple[str, str, Markup]]:
     """Yield identity, name and content of each section that has one."""
     if run.bad:
         content = join(_failure(test, folder) for test in run.bad)
@@ -136,68 +127,47 @@ def _replies(image: Image, identity: str) -> Markup:
 
 def _times(image: Image, identity: str) -> Markup:
     """Return the table of all cases; each row leads to the plots of its case, each column has something in it."""
-    columns: list[tuple[str, list[Markup | str | None]]] = [
-        *((f"{role.capitalize()}, ms", [_median(timing, role) for timing in image.timings]) for role in Role),
-        ("Ratio", [_compared(timing, lambda found: ratio(found.ratio)) for timing in image.timings]),
-        ("Interval", [_compared(timing, _interval) for timing in image.timings]),
-        ("Verdict", [_compared(timing, lambda found: _mark(found.verdict)) for timing in image.timings]),
-        ("Budget, ms", [_budget(timing.budget) if timing.budget else None for timing in image.timings]),
-    ]
-    there = [(title, cells) for title, cells in columns if any(cells)]
+    found = cells.table(image.timings)
     rows = []
-    for number, timing in enumerate(image.timings, 1):
+    for index, timing in enumerate(image.timings):
         name = text(_short(timing.name))
         if timing.timelines:
-            name = element("a", name, href=f"#{identity.removesuffix('-times')}-case-{number}-plots")
-        rows.append([name, *(cells[number - 1] or _nothing("none") for _, cells in there)])
-    head = ["Case", *(title for title, _ in there)]
+            name = element("a", name, href=f"#{identity.removesuffix('-times')}-case-{index + 1}-plots")
+        rows.append([name, *(_cell(cell) for cell in found.row(index))])
     ratios = ", and the ratio of candidate to baseline with its interval"
     compared = any(timing.comparison for timing in image.timings)
     caption = f"{_short(image.name)}: medians{ratios if compared else ''}"
-    return table(caption, head, rows, identity=identity, numbers=True)
+    head = ["case", *found.titles]
+    return table(caption, [title.capitalize() for title in head], rows, identity=identity, numbers=True)
 
 
-def _median(timing: Timing, role: Role) -> str | None:
-    value = timing.median_ms(role)
-    return None if value is None else ms(value, timing.kind)
-
-
-def _compared(timing: Timing, shown: Callable[[Comparison], Markup | str]) -> Markup | str | None:
-    return shown(timing.comparison) if timing.comparison else None
-
-
-def _interval(found: Comparison) -> str:
-    return f"{ratio(found.low)} – {ratio(found.high)}"  # noqa: RUF001 -- a dash is meant
+def _cell(cell: TimeCell | None) -> Markup | str:
+    if cell is None:
+        return _nothing("none")
+    return _mark(cell.tone, _phase(cell.text)) if cell.tone else _phase(cell.text)
 
 
 def _ms(value: float | None, timing: Timing) -> Child:
     return _nothing("not measured") if value is None else ms(value, timing.kind)
 
 
-def _budget(found: BudgetCheck, limit: str = "") -> Markup:
-    limit = limit or f"{found.limit_ms:g}"
-    return _mark(Outcome.PASSED, f"within {limit}") if found.within else _mark(Outcome.FAILED, f"exceeds {limit}")
-
-
 def _timing(timing: Timing, identity: str) -> Markup:
     """Return the plots of a case, each with its numbers as a table; open where something is to be looked at."""
     found = timing.comparison
     bad = (found and found.verdict is not Verdict.PASS) or (timing.budget and not timing.budget.within)
+    told = {cell.key: cell for cell in cells.cells(timing)}
     summary = [
         element("b", _short(timing.name)),
-        _mark(found.verdict) if found else None,
-        _budget(timing.budget, "budget") if timing.budget else None,
+        *(_mark(cell.tone, cell.text) for cell in told.values() if cell.tone),
+        element("span", f"{_phase(told['grown'].text)}", class_="quiet") if "grown" in told else None,
     ]
-    if found and timing.grown:
-        growth = ms(timing.grown.candidate_ms - timing.grown.baseline_ms, timing.kind)
-        summary.append(element("span", f"{_phase(timing.grown.phase)} grew by {growth} ms", class_="quiet"))
     parts = [
         _figure(
             "Medians in milliseconds since the client connected; " + _KEY, plots.waterfall(timing, f"{identity}-line")
         ),
         _phases(timing, f"{identity}-phases"),
         _figure(
-            "Milliseconds of each sample as a dot, their quartiles as a box, the median as a bar, their density above",
+            "Milliseconds of each sample as a dot, their quartiles as a box, the median as a bar",
             plots.distribution(timing, f"{identity}-spread"),
         ),
         _spread(timing, f"{identity}-samples"),
@@ -267,17 +237,23 @@ def _signed(value: float, timing: Timing) -> str:
     return shown if not float(shown) else ("−" if value < 0 else "+") + shown  # noqa: RUF001 -- a minus is meant
 
 
-#: Heading -> the share of the samples that are below.
-_SHARES = {"Least": 0.0, "Quarter": 0.25, "Median": 0.5, "Three quarters": 0.75, "95 %": 0.95, "Most": 1.0}
+#: Headings of the spread of the samples.
+_SPREAD = ("Least", "Quarter", "Median", "Three quarters", "95 %", "Most")
+
+
+def _quantiles(totals: Sequence[float]) -> tuple[float, ...]:
+    """Return the values of `_SPREAD`; a single sample is all of them."""
+    cuts = statistics.quantiles(totals, n=20, method="inclusive") if len(totals) > 1 else [totals[0]] * 19
+    return min(totals), cuts[4], cuts[9], cuts[14], cuts[18], max(totals)
 
 
 def _spread(timing: Timing, identity: str) -> Markup:
     rows = []
     for role in timing.roles:
         totals = timing.timelines[role].totals_ms
-        spread = (quantile(totals, share) for share in _SHARES.values())
+        spread = _quantiles(totals)
         rows.append([role, str(len(totals)), *(ms(value, timing.kind) for value in spread)])
-    head = ("Image", "Samples", *_SHARES)
+    head = ("Image", "Samples", *_SPREAD)
     caption = f"Samples of {_short(timing.name)}, in milliseconds"
     return table(caption, head, rows, identity=identity, numbers=True)
 
@@ -312,7 +288,7 @@ def bundle_address(bundle: str, folder: str) -> str | None:
     return urllib.parse.quote(path) + "/"
 
 
-def _skipped(run: Outline) -> Markup:
+def _skipped(run: Summary) -> Markup:
     return join(
         element(
             "details",
@@ -327,7 +303,7 @@ def _skipped(run: Outline) -> Markup:
     )
 
 
-def _claims(run: Outline) -> Markup:
+def _claims(run: Summary) -> Markup:
     rows = [
         [
             _short(claim),
@@ -347,7 +323,7 @@ def _claims(run: Outline) -> Markup:
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
-def _environment(run: Outline) -> Markup:
+def _environment(run: Summary) -> Markup:
     found = run.results.environment
     facts: Mapping[str, str] = {
         "kernel": f"{found.kernel}, {found.machine}",
@@ -380,7 +356,7 @@ def _userlands(found: Environment) -> Mapping[str, str]:
 def _mark(outcome: Outcome | Verdict, words: str = "") -> Markup:
     """Return mark and word; a screen reader reads the word only."""
     sign = element("span", MARKS[outcome], aria_hidden="true")
-    return element("span", sign, f" {words or outcome}", class_=f"mark {_TONES[outcome]}")
+    return element("span", sign, f" {words or outcome}", class_=f"mark {TONES[outcome]}")
 
 
 def _nothing(why: str) -> Markup:

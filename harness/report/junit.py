@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
-from harness.record import BudgetCheck, Case, Comparison, Outcome, Results, Role, Test, Verdict
-from harness.report.outline import Timing, outline
+from harness.report.cells import cells
+from harness.report.summary import Timing, summarize
 from harness.report.text import case_name, line, ms, ratio, visible
+from harness.results.record import BudgetCheck, Case, Comparison, Outcome, Results, Test, Verdict
 
 #: Element that an outcome adds to a test.
 _ELEMENTS = {Outcome.FAILED: "failure", Outcome.ERROR: "error", Outcome.SKIPPED: "skipped"}
@@ -23,7 +24,7 @@ GATE = "gate"
 
 def view(results: Results) -> str:
     """Return the document: a suite for each file of tests, and one for the gate, where something was measured."""
-    timings = {(timing.case, timing.kind): timing for image in outline(results).images for timing in image.timings}
+    timings = {(timing.case, timing.kind): timing for image in summarize(results).images for timing in image.timings}
     root = Element("testsuites", name=results.tool)
     for file, tests in itertools.groupby(sorted(results.tests, key=_file), key=_file):
         suite = SubElement(root, "testsuite", name=visible(file))
@@ -54,7 +55,7 @@ def _test(suite: Element, test: Test, timings: Sequence[Timing]) -> None:
     facts = {"blame": test.blame, "bundle": test.bundle, "claim": test.claim}
     _properties(element, {**_about(test.case), **{name: text for name, text in facts.items() if text}})
     for timing in timings:
-        _properties(element, dict(_times(timing)))
+        _properties(element, _times(timing))
     if tag := _ELEMENTS.get(test.outcome):
         _ending(element, tag, test.message)
 
@@ -63,7 +64,7 @@ def _verdict(suite: Element, found: Comparison | BudgetCheck, timing: Timing) ->
     """Add a verdict as a test: what can't be decided counts as skipped, so that it is never silently green."""
     what = "comparison" if isinstance(found, Comparison) else "budget"
     element = _case(suite, f"{GATE}.{what}", f"{found.case.contract}, {case_name(found.case)}, {found.kind}", 0.0)
-    _properties(element, {**_about(found.case), **dict(_times(timing))})
+    _properties(element, {**_about(found.case), **_times(timing)})
     if isinstance(found, BudgetCheck):
         if not found.within:
             limit, median = (ms(value, found.kind) for value in (found.limit_ms, found.median_ms))
@@ -86,17 +87,8 @@ def _about(case: Case | None) -> Mapping[str, str]:
     return {key: str(value) for key, value in case} if case else {}
 
 
-def _times(timing: Timing) -> Iterator[tuple[str, str]]:
-    for role in Role:
-        if (median := timing.median_ms(role)) is not None:
-            yield f"{timing.kind}.{role}_ms", ms(median, timing.kind)
-    if found := timing.comparison:
-        yield f"{timing.kind}.ratio", ratio(found.ratio)
-        yield f"{timing.kind}.ratio_low", ratio(found.low)
-        yield f"{timing.kind}.ratio_high", ratio(found.high)
-        yield f"{timing.kind}.verdict", found.verdict
-    if timing.budget:
-        yield f"{timing.kind}.budget_ms", f"{timing.budget.limit_ms:g}"
+def _times(timing: Timing) -> Mapping[str, str]:
+    return {f"{timing.kind}.{cell.key}": cell.text for cell in cells(timing)}
 
 
 def _properties(element: Element, values: Mapping[str, str]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.record import BudgetCheck, Outcome, Results, Role, Test
-from harness.report.outline import Cell, Image, Outline, Timing, outline
-from harness.report.text import MARKS, NOTHING, count, line, message, ms, ratio
+from harness.report import cells
+from harness.report.cells import TimeCell
+from harness.report.summary import Cell, Image, Summary, Timing, summarize
+from harness.report.text import MARKS, NOTHING, count, line, message
+from harness.results.record import Outcome, Results, Test
 
 #: The longest summary of a step that GitHub takes, in bytes.
 LIMIT_BYTES = 1024 * 1024
@@ -26,7 +28,7 @@ _CUT = "_Cut here: a summary has at most 1 MiB. The page and the results have al
 
 def view(results: Results) -> str:
     """Return the summary, at most `LIMIT_BYTES` of UTF-8."""
-    run = outline(results)
+    run = summarize(results)
     kept: list[str] = []
     room = LIMIT_BYTES - len(_CUT.encode())
     for block in _blocks(run):
@@ -37,7 +39,7 @@ def view(results: Results) -> str:
     return "\n".join(kept)
 
 
-def _blocks(run: Outline) -> Iterator[str]:
+def _blocks(run: Summary) -> Iterator[str]:
     """Yield what may be left out as a whole, each with a newline at its end."""
     yield f"## {MARKS[run.verdict]} Socket activation: {run.verdict}\n"
     yield f"{run.sentence}\n"
@@ -46,7 +48,7 @@ def _blocks(run: Outline) -> Iterator[str]:
         if image.cells:
             yield replies(image)
         if image.timings:
-            yield _table(_TIMES, map(_times, image.timings))
+            yield _times(image.timings)
     if run.bad:
         yield f"### {count(len(run.bad), 'failure').capitalize()}\n"
         yield from map(_failure, run.bad)
@@ -72,28 +74,16 @@ def _cell(cell: Cell | None) -> str:
     return f"{MARKS[cell.outcome]} {cell.words}" if cell else NOTHING
 
 
-_TIMES = ("", "candidate, ms", "baseline, ms", "ratio", "verdict", "budget, ms")
+def _times(timings: Sequence[Timing]) -> str:
+    found = cells.table(timings)
+    rows = ([safe(timing.name), *(_time(cell) for cell in found.row(index))] for index, timing in enumerate(timings))
+    return _table(["", *found.titles], rows)
 
 
-def _times(timing: Timing) -> list[str]:
-    found, budget = timing.comparison, timing.budget
-    medians = (timing.median_ms(role) for role in Role)
-    verdict = f"{MARKS[found.verdict]} {found.verdict}" if found else NOTHING
-    if timing.grown:
-        growth = ms(timing.grown.candidate_ms - timing.grown.baseline_ms, timing.kind)
-        verdict += f": {safe(timing.grown.phase)} grew by {growth} ms"
-    return [
-        safe(timing.name),
-        *(NOTHING if median is None else ms(median, timing.kind) for median in medians),
-        f"{ratio(found.ratio)} ({ratio(found.low)} to {ratio(found.high)})" if found else NOTHING,
-        verdict,
-        _budget(budget) if budget else NOTHING,
-    ]
-
-
-def _budget(found: BudgetCheck) -> str:
-    mark = MARKS[Outcome.PASSED if found.within else Outcome.FAILED]
-    return f"{mark} {'within' if found.within else 'exceeds'} {found.limit_ms:g}"
+def _time(cell: TimeCell | None) -> str:
+    if cell is None:
+        return NOTHING
+    return f"{MARKS[cell.tone]} {safe(cell.text)}" if cell.tone else safe(cell.text)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -120,7 +110,7 @@ def _fenced(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-def _environment(run: Outline) -> str:
+def _environment(run: Summary) -> str:
     found = run.results.environment
     versions = (f"{name} {version}" for name, version in found.versions.items())
     guest = (f"guest {found.guest}",) if found.guest else ()

@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.record import Comparison, Role
 from harness.report.markup import Markup, element
-from harness.report.outline import Timeline, Timing
+from harness.report.summary import Timeline, Timing
 from harness.report.text import ms, ratio
+from harness.results.record import Comparison, Role
 
 #: A phase narrower than this has no room for its number.
 _NARROW = 3.5
@@ -21,14 +21,11 @@ _NARROW = 3.5
 #: Samples drawn as dots; of more, every nth.
 _DOTS = 300
 
-#: Points of a density curve.
-_POINTS = 80
-
 #: Where the dots of neighbouring samples lie above each other: the golden section spreads any number of them evenly.
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 #: Heights in CSS pixels.
-_LABEL, _BAR, _AXIS, _CURVE, _STRIP = 24, 24, 28, 36, 22
+_LABEL, _BAR, _AXIS, _STRIP = 24, 24, 28, 22
 
 
 #: The end of every axis; what lies beyond it leaves the plot.
@@ -100,55 +97,20 @@ def _bar(one: Timeline, scale: _Scale, top: int, role: Role, timing: Timing) -> 
 
 
 def distribution(timing: Timing, identity: str) -> Markup:
-    """Return every sample as a dot, with the quartiles as a box and the density as a curve."""
+    """Return every sample as a dot, with the quartiles as a box."""
     rows = _by_role(timing)
     scale = _scale([total for _, one in rows for total in one.totals_ms])
     parts, top = [], 0
     for role, one in rows:
         parts.append(_label(role, f"n = {len(one.totals_ms)}", top))
-        parts += _curve(one.totals_ms, scale, top + _LABEL - 6, role)
-        parts += _strip(one.totals_ms, scale, top + _LABEL - 6 + _CURVE, role)
-        top += _LABEL + _CURVE + _STRIP + 6
+        parts += _strip(one.totals_ms, scale, top + _LABEL, role)
+        top += _LABEL + _STRIP + 6
     description = "; ".join(
         f"{role}: {len(one.totals_ms)} samples from {ms(min(one.totals_ms), timing.kind)} to "
         f"{ms(max(one.totals_ms), timing.kind)} ms, median {ms(one.median_ms, timing.kind)} ms"
         for role, one in rows
     )
     return _svg(f"Distribution of {timing.name}", description, top, scale, parts, identity)
-
-
-def _curve(values: Sequence[float], scale: _Scale, top: int, role: Role) -> Iterator[Markup]:
-    density = kernel_density(values, [scale.low + (scale.high - scale.low) * n / _POINTS for n in range(_POINTS + 1)])
-    peak = max(density, default=0.0)
-    if not peak:
-        return
-    points = " ".join(f"L{100 * n / _POINTS:.2f},{100 - 96 * one / peak:.2f}" for n, one in enumerate(density))
-    # Only a stretched box of its own lets a path get narrower with the screen.
-    yield element(
-        "svg",
-        element("path", d=f"M0,100 {points} L100,100 Z", class_=f"{role} curve"),
-        y=top,
-        width="100%",
-        height=_CURVE,
-        viewBox="0 0 100 100",
-        preserveAspectRatio="none",
-    )
-
-
-def kernel_density(values: Sequence[float], places: Sequence[float]) -> list[float]:
-    """Return the density at `places` by a Gaussian kernel of Silverman's width; nothing for fewer than five values.
-
-    B. W. Silverman, Density Estimation for Statistics and Data Analysis, 1986, equation 3.31.
-    """
-    if len(values) < 5:
-        return []
-    low, _, high = statistics.quantiles(values, method="inclusive")
-    spread = min(statistics.stdev(values), (high - low) / 1.34) or statistics.stdev(values)
-    if not spread:
-        return []
-    width = 0.9 * spread * len(values) ** -0.2
-    scale = 1 / (len(values) * width * math.sqrt(2 * math.pi))
-    return [scale * sum(math.exp(-0.5 * ((place - value) / width) ** 2) for value in values) for place in places]
 
 
 def _strip(values: Sequence[float], scale: _Scale, top: int, role: Role) -> Iterator[Markup]:

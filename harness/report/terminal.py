@@ -7,23 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from harness.record import Outcome, Results, Role, Test, Verdict
-from harness.report.outline import BAD, Image, Outline, Timing, outline
-from harness.report.text import MARKS, NOTHING, line, ms, ratio
+from harness.report import cells
+from harness.report.cells import TimeCell
+from harness.report.summary import BAD, Image, Summary, summarize
+from harness.report.text import MARKS, NOTHING, TONES, Tone, line
+from harness.results.record import Outcome, Results, Test, Verdict
 
 #: Plain characters for terminals that are not set to Unicode.
 _PLAIN = {"✓": "+", "✗": "x", "–": "-", NOTHING: ".", "…": "...", "≤": "<="}  # noqa: RUF001 -- a dash is meant
 
 #: Colours of select graphic rendition, ECMA-48.
-_COLOURS: dict[Outcome | Verdict, str] = {
-    Outcome.PASSED: "32",
-    Outcome.FAILED: "31",
-    Outcome.ERROR: "31",
-    Outcome.SKIPPED: "33",
-    Verdict.PASS: "32",
-    Verdict.REGRESSION: "31",
-    Verdict.INCONCLUSIVE: "33",
-}
+_COLOURS = {Tone.GOOD: "32", Tone.BAD: "31", Tone.UNSURE: "33"}
 
 #: The longest foreign text on a line.
 _WIDTH = 160
@@ -66,11 +60,11 @@ class Field:
 def view(results: Results, style: Style | None = None) -> str:
     """Return the summary, without a newline at its end."""
     style = style or Style()
-    run = outline(results)
+    run = summarize(results)
     return "\n".join(_lines(run, style)).rstrip("\n")
 
 
-def _lines(run: Outline, style: Style) -> Iterator[str]:
+def _lines(run: Summary, style: Style) -> Iterator[str]:
     for image in run.images:
         yield style.painted(style.plain(line(image.name, _WIDTH)), "1")
         if image.cells:
@@ -87,7 +81,7 @@ def _lines(run: Outline, style: Style) -> Iterator[str]:
         yield style.plain(f"{MARKS[Outcome.SKIPPED]} skipped {len(tests)}: {line(reason, _WIDTH) or 'no reason given'}")
     if run.bad or run.skipped:
         yield ""
-    colour = _COLOURS[run.verdict]
+    colour = _colour(run.verdict)
     yield style.painted(style.plain(f"{MARKS[run.verdict]} {run.verdict}"), colour) + f": {run.sentence}"
 
 
@@ -97,63 +91,34 @@ def _replies(image: Image) -> list[list[Field]]:
         row = [Field(_name(transport))]
         for column in image.columns:
             cell = image.cell(transport, column)
-            row.append(Field(f"{MARKS[cell.outcome]} {cell.words}", _COLOURS[cell.outcome]) if cell else _NONE)
+            row.append(Field(f"{MARKS[cell.outcome]} {cell.words}", _colour(cell.outcome)) if cell else Field(NOTHING))
         rows.append(row)
     return rows
 
 
-_NONE = Field(NOTHING)
-
-
 def _times(image: Image) -> Iterator[list[Field]]:
-    """Yield the rows of the table of times; a column is there only if something is in it."""
-    columns = [
-        ("median, ms", [_median(timing, Role.CANDIDATE) for timing in image.timings]),
-        ("baseline", [_median(timing, Role.BASELINE) for timing in image.timings]),
-        ("ratio", [_ratio(timing) for timing in image.timings]),
-        ("verdict", [_verdict(timing) for timing in image.timings]),
-        ("budget", [_budget(timing) for timing in image.timings]),
-    ]
-    there = [(title, fields) for title, fields in columns if any(field != _NONE for field in fields)]
-    yield [Field("times"), *(Field(title) for title, _ in there)]
+    found = cells.table(image.timings)
+    yield [Field("times"), *map(Field, found.titles)]
     for index, timing in enumerate(image.timings):
-        yield [Field(_name(timing.name)), *(fields[index] for _, fields in there)]
+        yield [Field(_name(timing.name)), *(_field(cell) for cell in found.row(index))]
 
 
-def _median(timing: Timing, role: Role) -> Field:
-    value = timing.median_ms(role)
-    return _NONE if value is None else Field(ms(value, timing.kind))
+def _field(cell: TimeCell | None) -> Field:
+    if cell is None:
+        return Field(NOTHING)
+    text = line(cell.text, _WIDTH)
+    return Field(f"{MARKS[cell.tone]} {text}", _colour(cell.tone)) if cell.tone else Field(text)
 
 
-def _ratio(timing: Timing) -> Field:
-    found = timing.comparison
-    return Field(f"{ratio(found.ratio)} ({ratio(found.low)} to {ratio(found.high)})") if found else _NONE
-
-
-def _verdict(timing: Timing) -> Field:
-    if not timing.comparison:
-        return _NONE
-    verdict = timing.comparison.verdict
-    text = f"{MARKS[verdict]} {verdict}"
-    if grown := timing.grown:
-        growth = grown.candidate_ms - grown.baseline_ms
-        text += f": '{_name(grown.phase)}' grew by {ms(growth, timing.kind)} ms"
-    return Field(text, _COLOURS[verdict])
-
-
-def _budget(timing: Timing) -> Field:
-    if not timing.budget:
-        return _NONE
-    outcome = Outcome.PASSED if timing.budget.within else Outcome.FAILED
-    words = "within" if timing.budget.within else "exceeds"
-    return Field(f"{MARKS[outcome]} {words} {timing.budget.limit_ms:g}", _COLOURS[outcome])
+def _colour(outcome: Outcome | Verdict) -> str:
+    return _COLOURS[TONES[outcome]]
 
 
 def _failure(test: Test, style: Style) -> Iterator[str]:
     assert test.outcome in BAD
     blame = f" ({line(test.blame, _WIDTH)})" if test.blame else ""
     head = style.plain(f"{MARKS[test.outcome]} {test.outcome}")
-    yield style.painted(head, _COLOURS[test.outcome]) + style.plain(f" {line(test.id, _WIDTH)}{blame}")
+    yield style.painted(head, _colour(test.outcome)) + style.plain(f" {line(test.id, _WIDTH)}{blame}")
     first = next((row for row in test.message.splitlines() if row.strip()), "")
     if first:
         yield style.plain(f"    {line(first, _WIDTH)}")

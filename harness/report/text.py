@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 
-from harness.record import Case, Kind, Outcome, Verdict
-from harness.userland import HOST
+from harness.core.userland import HOST
+from harness.results.record import Case, Kind, Outcome, Verdict
 
 #: What no view may pass on: C0 and C1 but tab and newline, the controls of direction, which can make a text read as
 #: another one, line separators, halves of surrogate pairs, and what XML 1.0 knows no way to write.
@@ -23,6 +24,25 @@ MARKS: dict[Outcome | Verdict, str] = {
     Verdict.PASS: "✓",
     Verdict.REGRESSION: "✗",
     Verdict.INCONCLUSIVE: "?",
+}
+
+
+class Tone(StrEnum):
+    """Whether a reader may be content, in views with colours."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNSURE = "unsure"
+
+
+TONES: dict[Outcome | Verdict, Tone] = {
+    Outcome.PASSED: Tone.GOOD,
+    Outcome.FAILED: Tone.BAD,
+    Outcome.ERROR: Tone.BAD,
+    Outcome.SKIPPED: Tone.UNSURE,
+    Verdict.PASS: Tone.GOOD,
+    Verdict.REGRESSION: Tone.BAD,
+    Verdict.INCONCLUSIVE: Tone.UNSURE,
 }
 
 #: What a place without a value shows.

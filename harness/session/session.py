@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness.command import Completed, run, run_with_progress
-from harness.deadline import Deadline, wait_until
-from harness.errors import SessionError
-from harness.progress import Progress, silent
-from harness.session import syscalls
-from harness.session.account import Account
-from harness.session.bus import Manager
+from harness.core.account import Account
+from harness.core.deadline import Deadline, wait_until
+from harness.core.errors import SessionError
+from harness.core.process import Completed, run, run_with_progress
+from harness.core.progress import Progress, silent
+from harness.core.transports import ROWS, Listener, Transport
+from harness.session.manager import Manager
 from harness.session.spec import Paths
-from harness.transports import ROWS, Listener, Transport
+from harness.standalone import syscalls
 
 #: Longest run of a program in a session where the caller names no limit, in seconds.
 COMMAND_LIMIT_S = 30.0
@@ -70,6 +70,10 @@ class Session:
     def __repr__(self) -> str:
         """Return what a person needs of it in a failed assertion."""
         return f"<session {self.name}>"
+
+    def __post_init__(self) -> None:
+        """Let the manager's errors say what the units have printed."""
+        self.manager.evidence_of = self.evidence_of
 
     # -- programs -----------------------------------------------------------------------------------------------
 
@@ -136,6 +140,19 @@ class Session:
         with contextlib.suppress(FileNotFoundError):
             self.outside(path).unlink()
 
+    @contextlib.contextmanager
+    def drop_in(self, unit: str, text: str) -> Iterator[None]:
+        """Change a unit as `systemctl --user edit UNIT` does: the text of a drop-in, see systemd.unit(5)."""
+        folder = f"{self.paths.units}/{unit}.d"
+        self.write(f"{folder}/50-suite.conf", text)
+        try:
+            self.manager.reload()
+            yield
+        finally:
+            if not self.kept:
+                self.run(["rm", "-rf", folder])
+                self.manager.reload()
+
     def capture(self, unit: str) -> None:
         """Make a new file for the output of the service `unit` before its first start.
 
@@ -154,6 +171,17 @@ class Session:
     def events(self) -> str:
         """Return podman's notes of containers and images, a JSON object a line: all, or at least the newest 500 kB."""
         return self._read(self.paths.events)
+
+    def outputs(self, since: float) -> dict[str, str]:
+        """Return service unit -> what it has printed, of all that printed since a time in seconds since 1970."""
+        files = sorted(self.outside(self.paths.output).glob("*.log"))
+        fresh = [file.name.removesuffix(".log") for file in files if file.lstat().st_mtime >= since]
+        return {unit: output for unit in fresh if (output := self.output(unit))}
+
+    def evidence_of(self, unit: str) -> dict[str, str]:
+        """Return title -> text of what a unit and systemd say of it, for an error."""
+        lines = [line for line in self.manager_log().splitlines() if unit.rpartition(".")[0] in line]
+        return {f"output of {unit}": self.output(unit), "systemd --user": "\n".join(lines)}
 
     def manager_log(self) -> str:
         """Return what `systemd --user` itself has said so far.
@@ -210,7 +238,7 @@ class Session:
                 os.close(opened)  # another thread was first
         return self._descriptors["net"]
 
-    def place(self, listeners: Sequence[Listener]) -> tuple[Listener, ...]:
+    def assign_addresses(self, listeners: Sequence[Listener]) -> tuple[Listener, ...]:
         """Return the listeners at addresses that this session can give them.
 
         Unix sockets go to the home folder. Ports stay as they are where the network is the session's own; vsock ports,
@@ -237,7 +265,7 @@ class Session:
         return tuple(placed)
 
     @contextlib.contextmanager
-    def reserve(self, listeners: Sequence[Listener]) -> Iterator[None]:
+    def lock_ports(self, listeners: Sequence[Listener]) -> Iterator[None]:
         """Hold the fixed ports of `listeners`, for which sessions that share a network have to take turns.
 
         An abstract Unix socket is the lock: the kernel lets go of it with the process that holds it, see unix(7).

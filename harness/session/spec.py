@@ -6,13 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.command import SYSTEM_PATH
-from harness.session.account import Account
+from harness.core.account import Account
+from harness.core.process import SYSTEM_PATH
 
 #: systemd as a user manager; Fedora has only the second.
 MANAGER_PATHS = (Path("/lib/systemd/systemd"), Path("/usr/lib/systemd/systemd"))
 
-#: Every service of a session writes to a file: without a journal systemd would drop the output, see FACTS in docs.
+#: Where systemd looks for Podman's generator of user units, see systemd.generator(7); it runs the first.
+QUADLET_GENERATORS = tuple(
+    f"{folder}/systemd/user-generators/podman-user-generator"
+    for folder in ("/etc", "/usr/local/lib", "/usr/lib", "/lib")
+)
+
+#: Every service of a session writes to a file: without a journal systemd would drop the output.
 #: A `service.d` folder holds drop-ins for all units of the type, see systemd.unit(5).
 _OUTPUT_DROP_IN = """\
 [Service]
@@ -28,11 +34,16 @@ pids_limit = 0
 log_driver = "passthrough"
 
 [engine]
-cgroup_manager = "systemd"
+runtime = "{runtime}"
+cgroup_manager = "{manager}"
 events_logger = "file"
 events_logfile_path = "{events}"
 lock_type = "file"
 """
+
+
+#: OCI runtime -> who makes the cgroups of its containers; runc does not get one from a session's manager.
+RUNTIMES = {"crun": "systemd", "runc": "cgroupfs"}
 
 
 #: Quadlet's services (Podman 5.3 and newer) want this and come after it. It asks the system's manager, of which a
@@ -121,12 +132,16 @@ def environment(account: Account, paths: Paths) -> dict[str, str]:
     }
 
 
-def config_files(paths: Paths, storage: str) -> dict[str, str]:
-    """Return path -> text of what a session's account finds in its home; `storage` is for storage.conf."""
+def config_files(paths: Paths, storage: str, runtime: str) -> dict[str, str]:
+    """Return path -> text of what a session's account finds in its home; `storage` is for storage.conf.
+
+    `runtime` is one of RUNTIMES.
+    """
     config = f"{paths.home}/.config"
+    containers = _CONTAINERS_CONF.format(events=paths.events, runtime=runtime, manager=RUNTIMES[runtime])
     return {
         f"{config}/containers/storage.conf": storage,
-        f"{config}/containers/containers.conf": _CONTAINERS_CONF.format(events=paths.events),
+        f"{config}/containers/containers.conf": containers,
         f"{paths.units}/service.d/10-output.conf": _OUTPUT_DROP_IN.format(output=paths.output),
         f"{paths.units}/{_NETWORK_WAIT}": "",
         f"{paths.output}/.keep": "",

@@ -1,4 +1,4 @@
-"""Echo, with the one promise broken that the argument names: the negative controls of the suites.
+"""Echo of a line, with the one promise broken that the argument names: the negative controls of the suites.
 
 Clients come one after the other here, so each is served to its end before the next.
 """
@@ -18,6 +18,9 @@ IDLE_OPTION = "--idle-exit="
 #: The number of clients after which one is left without its reply, and after which one leaves its descriptor.
 EVERY = 500
 LEAKING_EVERY = 50
+
+#: The number of clients after which one aborts.
+ABORTING_AFTER = 3
 
 #: What a client leaves in memory, in bytes.
 REMNANT = 2000
@@ -51,7 +54,7 @@ def serve(listener: socket.socket, mode: str, left: list[object]) -> None:
         return
     connection, _peer = listener.accept()
     data = b""
-    while chunk := connection.recv(65536):
+    while not data.endswith(b"\n") and (chunk := connection.recv(65536)):
         data += chunk
     if not drops:
         connection.sendall(reply_to(data, listener, mode))
@@ -84,6 +87,7 @@ def main() -> None:
         time.sleep(LATE_S)
     served = listeners[:1] if mode == "first-only" else listeners
     left: list[object] = []
+    clients = 0
     idle_s = next(
         (float(text.removeprefix(IDLE_OPTION)) for text in sys.argv[2:] if text.startswith(IDLE_OPTION)), None
     )
@@ -95,6 +99,12 @@ def main() -> None:
             serve(listener, mode, left)
         if mode == "ends-after-client":
             return
+        if mode == "aborts":
+            os.abort()
+        if mode == "aborts-at-times":
+            clients += len(ready)
+            if clients >= ABORTING_AFTER:
+                os.abort()
         if mode == "answers-once":
             served = []
     while True:

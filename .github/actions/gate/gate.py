@@ -4,8 +4,8 @@ It takes its inputs from variables of the environment, so it runs on a laptop, t
 
     GATE_IMAGE=localhost/my-echo GATE_CONTRACT=contract.toml python3 .github/actions/gate/gate.py
 
-The exit status is 0 where the result is fine by GATE_FAIL_ON, 1 where it is not, and 3 where there is none. Only the
-standard library is used: everything else is what the first step installs.
+The exit status is 0 where the result is fine by GATE_FAIL_ON, 1 where it is not, and 10 where there is none. Only
+the standard library is used: everything else is what the first step installs.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ SUITES = ("suites/test_replies.py", "suites/test_timing.py")
 #: The test that fails where a comparison is no pass; its verdicts say why.
 JUDGE = "test_not_slower_than_allowed"
 
-#: Failures on account of these are none of the image's: see `harness.errors.Blame`.
+#: Failures on account of these are none of the image's: see `harness.core.errors.Blame`.
 OTHERS = ("machine", "input", "harness")
+
+#: Exit status of a run without a verdict on the image, pytest's and our own: see `harness.core.errors.INFRASTRUCTURE`.
+INFRASTRUCTURE = 10
 
 #: GitHub shows no more annotations of one step.
 MOST_ANNOTATIONS = 10
@@ -191,7 +194,7 @@ def test(python: Path, inputs: Inputs) -> int:
 
 def judge(status: int, results: Mapping[str, Any]) -> Result:
     """Return what a run means, by pytest's exit status and the results; the worst of all counts."""
-    if status not in (0, 1, 3):
+    if status not in (0, 1, INFRASTRUCTURE):
         return Result.INFRA_ERROR
     slow = [one["case"] for one in results["comparisons"] if one["verdict"] != "pass"]
     failed = [
@@ -280,7 +283,7 @@ def run() -> int:
     if result is not Result.PASS:
         show(results, result, "error" if fails else "warning")
     print(f"result: {result}; report: {files['html']}")
-    return 3 if result is Result.INFRA_ERROR else int(fails)
+    return INFRASTRUCTURE if result is Result.INFRA_ERROR else int(fails)
 
 
 def main() -> int:
@@ -291,7 +294,7 @@ def main() -> int:
         annotate("error", TITLE, str(error))
         tell("GITHUB_STEP_SUMMARY", f"## {TITLE}: no verdict\n\nWhy, the annotations and the log tell.\n")
         tell("GITHUB_OUTPUT", f"result={Result.INFRA_ERROR}\n")
-        return 3
+        return INFRASTRUCTURE
 
 
 if __name__ == "__main__":

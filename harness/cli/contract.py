@@ -1,0 +1,241 @@
+"""The command `contract`: a starting point, a check, and what the harness would do with a contract."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from harness import probes
+from harness.activation import activations, build_workload
+from harness.cli.command import Command, Group, say
+from harness.contract import FILE_NAME, BytesProbe, Contract, ExecProbe, HttpProbe, Probe, SocketTable, load
+from harness.core import account
+from harness.core.errors import ImageError, UsageError
+from harness.core.transports import Endpoint, Listener
+from harness.images import store as image_store
+from harness.images.bases import Base
+
+#: What `contract new` writes; every line that is not needed is a comment.
+_TEMPLATE = """\
+# What the image promises. Every key is in docs/contracts.md; check this file by
+#     python3 -m harness contract check {file}
+schema = 1
+name = "{name}"
+description = ""
+
+[image]
+# The name of an image that you have built, or that a registry has ...
+reference = "localhost/{name}:latest"
+# ... or, instead, a Containerfile in this folder that the harness builds.
+# containerfile = "Containerfile"
+# command = ["/usr/bin/program", "--option"]
+# environment = {{ VARIABLE = "text" }}
+# user = "nobody"
+# read_only = true
+# For a program that does not handle SIGTERM, which process 1 then never gets:
+# init = true
+
+# What systemd listens on and hands over, one table per socket: "tcp4", "tcp6", "udp4", "udp6", "unix" or "vsock".
+[[sockets]]
+transports = ["tcp4"]
+port = 8000
+
+# [[sockets]]
+# transports = ["unix"]
+# path = "{name}_sock"
+
+# What a client asks, and what it must get: "http", "bytes" or "exec".
+[probe]
+kind = "http"
+path = "/"
+status = [200]
+# contains = "a text in the body"
+
+# [probe]
+# kind = "bytes"
+# send = "hello\\n"
+# expect = "hello\\n"
+
+# [probe]
+# kind = "exec"
+# command = ["client", "--host={{host}}", "--port={{port}}"]
+# contains = "a text in its output"
+"""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, text, what, run in (
+        ("new", "write NAME/contract.toml to start from", "NAME", _new),
+        ("check", "say how a contract is understood, or all its mistakes", "FILE", _check),
+        ("explain", "print the units and the clients' commands, and start nothing", "FILE", _explain),
+    ):
+        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        action.add_argument("path", type=Path, metavar=what)
+        action.set_defaults(action=run)
+
+
+def _contract(options: argparse.Namespace) -> int:
+    """Run one of the actions."""
+    status: int = options.action(options.path)
+    return status
+
+
+# -- new --------------------------------------------------------------------------------------------------------------
+
+
+def _new(folder: Path) -> int:
+    """Write a contract to start from; a file that is there stays as it is."""
+    name, file = folder.name, folder / FILE_NAME
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' can't be the name of a contract.",
+            hint="A name has 32 lower-case letters, digits and dashes at most, no dash first or last.",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(_TEMPLATE.format(name=name, file=file))
+    except FileExistsError:
+        there = file if file.exists() else folder
+        raise UsageError(f"'{there}' is there already.", hint="Choose another name, or remove it.") from None
+    except OSError as error:
+        raise UsageError(f"The contract '{file}' can't be written: {error.strerror}.") from None
+    say(f"{file} is written; the next steps are\n")
+    say(f"    python3 -m harness contract check {shlex.quote(str(file))}")
+    say(f"    pytest suites/test_replies.py --harness-contract {shlex.quote(str(file))}")
+    return 0
+
+
+# -- check ------------------------------------------------------------------------------------------------------------
+
+
+def _check(file: Path) -> int:
+    """Say how a contract is understood."""
+    contract = load(file)
+    say("\n".join(_understood(contract)))
+    return 0
+
+
+def _understood(contract: Contract) -> Iterator[str]:
+    image = contract.image
+    yield f"contract {contract.name}: {contract.description or 'without a description'}"
+    yield from (f"  image    {line}" for line in _sources(contract))
+    if image.command:
+        yield f"  runs     {shlex.join(image.command)}"
+    for what, names in (
+        ("variable", image.environment),
+        ("volume", [f"{volume.name} at {volume.path}" for volume in image.volumes]),
+        ("tmpfs", [mount.path for mount in image.tmpfs]),
+        ("secret", [secret.name for secret in image.secrets]),
+        ("option", image.options.arguments),
+    ):
+        yield from (f"  {what:8} {name}" for name in names)
+    yield f"  network  {image.network}; ready by {image.ready}"
+    for number, table in enumerate(contract.sockets):
+        yield f"  socket   {3 + number}: {_socket(table)}"
+    for transport in contract.transports:
+        yield f"  probe    {transport}: {_asked(contract.probe(transport))}"
+    limits = contract.limits
+    first = "" if limits.first_s is None else f"first {limits.first_s:g} s, "
+    yield f"  limits   {first}cold {limits.cold_s:g} s, warm {limits.warm_s:g} s, stop {limits.stop_s:g} s"
+    budgets = {"cold": contract.budgets.cold_ms, "warm": contract.budgets.warm_ms}
+    if told := ", ".join(f"{name} {budget:g} ms" for name, budget in budgets.items() if budget is not None):
+        yield f"  budgets  {told}"
+    for name, activation in activations().items():
+        yield f"  by       {name}: {activation.refusal(contract) or 'can be tested'}"
+
+
+def _sources(contract: Contract) -> Iterator[str]:
+    """Yield where the image comes from; raise ImageError where no base has a Containerfile."""
+    if contract.image.reference:
+        yield contract.image.reference
+        return
+    lacking: list[ImageError] = []
+    for base in Base:
+        try:
+            yield f"on {base}: {image_store.containerfile(contract, base)}"
+        except ImageError as error:
+            lacking.append(error)
+            yield f"on {base}: none"
+    if len(lacking) == len(Base):
+        raise lacking[0]
+
+
+def _socket(table: SocketTable) -> str:
+    listener = table.listener
+    parts = [", ".join(table.transports), listener.line]
+    parts += [f"FileDescriptorName={listener.name}"] if listener.name else []
+    parts += [f"{name}={value}" for name, value in listener.options]
+    parts += [] if listener.probed else ["not probed"]
+    return "; ".join(parts)
+
+
+def _asked(probe: Probe) -> str:
+    match probe:
+        case BytesProbe():
+            expected = f"{probe.expect!r}" if probe.expect is not None else f"what matches '{probe.expect_pattern}'"
+            sent = f"send {probe.send!r}" if probe.send else "send nothing"
+            return f"{sent}{', half-close' if probe.half_close else ''}, expect {expected}"
+        case HttpProbe():
+            wanted = [f"status {' or '.join(map(str, probe.status))}"]
+            wanted += [f"header {name} matching '{pattern}'" for name, pattern in probe.header.items()]
+            return f"get {probe.path}, expect {', '.join([*wanted, *_text(probe.contains, probe.pattern)])}"
+        case ExecProbe():
+            wanted = [f"exit status {' or '.join(map(str, probe.status))}", *_text(probe.contains, probe.pattern)]
+            return f"run {shlex.join(probe.command)}, expect {', '.join(wanted)}"
+        case _:
+            return str(probe)
+
+
+def _text(contains: str | None, pattern: str | None) -> list[str]:
+    found = [f"a text with {contains!r}"] if contains is not None else []
+    return [*found, f"a text matching '{pattern}'"] if pattern is not None else found
+
+
+# -- explain ----------------------------------------------------------------------------------------------------------
+
+
+def _explain(file: Path) -> int:
+    """Print what each activation would write or run, and the clients' command lines."""
+    contract = load(file)
+    say("# As in a session of root's; an ordinary user's has another home folder, and ports that are free.")
+    say("\n".join(_explained(contract, account.throwaway().home)))
+    return 0
+
+
+def _explained(contract: Contract, home: str) -> Iterator[str]:
+    listeners = [_placed(table.listener, home) for table in contract.sockets]
+    image = contract.image.reference or f"localhost/harness/{contract.name}"
+    workload = build_workload(contract, image, listeners, home)
+    for name, activation in activations().items():
+        yield f"\n## activation {name}"
+        if refusal := activation.refusal(contract):
+            yield f"skipped: {refusal}"
+            continue
+        for title, text in activation.preview(workload).items() or {"nothing is known before it runs": ""}.items():
+            yield f"\n# {title}\n{text.rstrip()}"
+    yield "\n## clients"
+    for transport in contract.transports:
+        yield f"\n# {transport}\n{_typed(workload.endpoints[transport], contract.probe(transport))}"
+
+
+def _placed(listener: Listener, home: str) -> Listener:
+    return replace(listener, path=f"{home}/{listener.path}") if listener.path else listener
+
+
+def _typed(endpoint: Endpoint, probe: Probe) -> str:
+    line = shlex.join(probes.command(endpoint, probe)) or "(nothing that a person could type)"
+    sent = probe.send if isinstance(probe, BytesProbe) else probe.stdin if isinstance(probe, ExecProbe) else ""
+    return f"printf %s {shlex.quote(sent)} | {line}" if sent else line
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("contract", "start, check or explain a contract", _arguments, _contract, Group.IMAGE),
+)

@@ -1,0 +1,162 @@
+"""A contract as a whole, and the mistakes that several of its tables make together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+
+from harness.contract.image import ImageTable
+from harness.contract.probe import ClientImage, ExecProbe, Probe
+from harness.contract.sockets import SocketTable
+from harness.contract.types import Some, Table
+from harness.core.transports import Listener, Transport
+
+#: The version of the format that this harness reads.
+SCHEMA = 1
+
+_NAME = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+
+Seconds = Annotated[float, Field(gt=0, le=600)]
+
+Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
+
+
+class LimitsTable(Table):
+    """How long each step may take at the most, in seconds, before the image counts as broken."""
+
+    cold_s: Seconds = 15.0
+    warm_s: Seconds = 5.0
+    stop_s: Seconds = 10.0
+    #: The first start of all, with fresh volumes; as any other cold one where there is none.
+    first_s: Seconds | None = None
+
+    @property
+    def first_start_s(self) -> float:
+        """Longest first start, in seconds."""
+        return self.cold_s if self.first_s is None else self.first_s
+
+    @model_validator(mode="after")
+    def _first_is_longest(self) -> Self:
+        if self.first_start_s < self.cold_s:
+            raise ValueError(
+                f"'first_s' is {self.first_s:g} and shorter than 'cold_s', which is {self.cold_s:g}: "
+                "a first start may take as long as any other"
+            )
+        return self
+
+
+class BudgetsTable(Table):
+    """What the median of many talks may cost, in milliseconds; the gate judges it where the image is measured."""
+
+    cold_ms: Milliseconds | None = None
+    warm_ms: Milliseconds | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a budget at all."""
+        return self.cold_ms is not None or self.warm_ms is not None
+
+
+class Contract(Table):
+    """What an image promises."""
+
+    # Built at the first contract: by then what other packages bring can be imported.
+    model_config = ConfigDict(defer_build=True)
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    name: Annotated[str, Field(pattern=_NAME)]
+    description: str = ""
+    image: ImageTable = ImageTable()
+    sockets: tuple[SocketTable, ...]
+    #: In the file one table or several.
+    probes: Annotated[tuple[Probe, ...], Field(alias="probe"), Some]
+    limits: LimitsTable = LimitsTable()
+    budgets: BudgetsTable = BudgetsTable()
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where the file is that this was loaded from; the image's sources are there."""
+        return self._folder
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """Every transport that a client uses, in the table's order."""
+        used = {transport for table in self.sockets if table.probed for transport in table.transports}
+        return tuple(transport for transport in Transport if transport in used)
+
+    def probe(self, transport: Transport) -> Probe:
+        """Return what a client asks over a transport of the contract's."""
+        return next(probe for probe in self.probes if probe.transports is None or transport in probe.transports)
+
+    @property
+    def clients(self) -> tuple[ClientImage, ...]:
+        """The images that client programs run in, each once."""
+        images = (probe.image for probe in self.probes if isinstance(probe, ExecProbe))
+        return tuple(dict.fromkeys(image for image in images if image))
+
+
+def contradictions(
+    sockets: Sequence[SocketTable], probes: Sequence[tuple[str, Probe]], image: ImageTable | None
+) -> Iterator[tuple[str, str]]:
+    """Yield (key, text) of the mistakes that tables make together which are right by themselves.
+
+    Of arrays the right tables are here, each probe with its key; `image` is None where it has mistakes.
+    """
+    yield from _among_sockets([table.listener for table in sockets])
+    if sockets:
+        used = frozenset(transport for table in sockets if table.probed for transport in table.transports)
+        yield from _among_probes(used, probes)
+    if image is not None:
+        known = {secret.name for secret in image.secrets}
+        for key, probe in probes:
+            for name in sorted(set(probe.secrets) - known) if isinstance(probe, ExecProbe) else ():
+                yield f"{key}.stdin", f"there is no secret '{name[:80]}' in image.secrets"
+
+
+def _among_sockets(listeners: Sequence[Listener]) -> Iterator[tuple[str, str]]:
+    asked: dict[Transport, Listener] = {}
+    bound: dict[Transport, dict[str, Listener]] = {transport: {} for transport in Transport}
+    for listener in listeners:
+        for transport in listener.transports:
+            where = listener.path or str(listener.port)
+            if (other := bound[transport].setdefault(where, listener)) is not listener:
+                same = listener.line if listener.line == other.line else f"{other.line} and {listener.line}"
+                yield "sockets", f"the same address stands twice: {same}"
+            elif listener.probed and asked.setdefault(transport, listener) is not listener:
+                yield (
+                    "sockets",
+                    f"the transport '{transport}' stands twice, and a client could reach only one of them; "
+                    "set 'probed = false' for the others",
+                )
+    if listeners and not asked:
+        yield "sockets", "none is probed: at least one must not say 'probed = false'"
+
+
+def _among_probes(used: frozenset[Transport], probes: Sequence[tuple[str, Probe]]) -> Iterator[tuple[str, str]]:
+    owners: dict[Transport, str] = {}
+    for key, probe in probes:
+        meant = used if probe.transports is None else frozenset(probe.transports)
+        if probe.transports is None and len(probes) > 1:
+            yield key, "required key 'transports' is missing: there are several probes"
+            continue
+        if strange := sorted(meant - used):
+            yield f"{key}.transports", f"no socket that is probed has {', '.join(strange)}"
+        for transport in sorted(meant & used):
+            if owners.setdefault(transport, key) != key:
+                yield f"{key}.transports", f"'{transport}' has a probe already: {owners[transport]}"
+        for text in probe.wrong_transports(meant & used):
+            end, _colon, told = text.partition(": ")
+            yield f"{key}{end}", told
+
+
+def uncovered(used: frozenset[Transport], probes: Sequence[Probe]) -> list[Transport]:
+    """Return the transports that no probe is for."""
+    if any(probe.transports is None for probe in probes):
+        return []
+    meant = {transport for probe in probes for transport in probe.transports or ()}
+    return sorted(used - meant)

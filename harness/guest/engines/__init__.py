@@ -1,0 +1,1 @@
+"""What boots a guest kernel."""

@@ -1,0 +1,1 @@
+"""The part of the plugin that runs tests in a guest."""

@@ -1,0 +1,33 @@
+"""What a `Runtime` needs to know, with the defaults of a run that asks for nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.core.userland import HOST
+from harness.guest.engines.base import EngineName, Mode
+from harness.images.bases import Base
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which contracts, images, activations and userlands are meant, and where the rest is found."""
+
+    contracts: tuple[Path, ...] = ()
+    #: Name of a contract -> the image to test instead of the one it builds.
+    images: dict[str, str] = field(default_factory=dict)
+    #: Name of a contract -> the image that the tested one must not be slower than.
+    baselines: dict[str, str] = field(default_factory=dict)
+    #: Empty: all that a userland is capable of.
+    activations: tuple[str, ...] = ()
+    #: Names of the userlands that the suites run in, one after the other.
+    userlands: tuple[str, ...] = (HOST.name,)
+    #: None: chosen by whether a registry answers.
+    base: Base | None = None
+    timeout_scale: float = 1.0
+    guest: Mode = Mode.AUTO
+    #: None: the first that can be used.
+    guest_engine: EngineName | None = None
+    #: The kernel that the engine `virtme` boots: a release or an image; empty for the engine's choice.
+    guest_kernel: str = ""

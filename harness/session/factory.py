@@ -1,0 +1,299 @@
+"""Making sessions: as root in namespaces of their own, as an ordinary user in a delegated scope."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness import standalone
+from harness.core import account as accounts
+from harness.core.deadline import Deadline
+from harness.core.errors import CapabilityMissing, SessionError, WaitTimeout
+from harness.core.hints import hint
+from harness.core.process import base_environment, network_environment
+from harness.core.userland import HOST, Userland
+from harness.session import oci_runtime
+from harness.session import spec as specs
+from harness.session.manager import Manager
+from harness.session.session import Lease, Session
+from harness.session.spec import Bind, Paths, Spec
+
+#: Where a session sees the shared store of images.
+STORE = "/run/harness/store"
+
+#: Environment variable that names the folder for the homes of isolated sessions in a guest whose memory is no place for
+#: Podman's containers.
+DISK_VARIABLE = "HARNESS_SESSION_DISK"
+
+#: Longest wait for a session, in seconds; the supervisor's own limit is a little shorter.
+_OPEN_LIMIT_S = 40.0
+
+#: Longest wait for its end; a zombie of the session may wait seconds for a slow process 1 of the machine.
+_CLOSE_LIMIT_S = 30.0
+
+
+@contextlib.contextmanager
+def open_session(store: Path, *binds: Bind, userland: Userland = HOST) -> Iterator[Session]:
+    """Open a session in which images of `store` are activated; its network, as root, has nothing but `lo`.
+
+    Raises CapabilityMissing for another userland than the machine's own where sessions are not isolated.
+    """
+    with _open(_spec(store, *binds, userland=userland, writing=False)) as session:
+        # Without podman's pause process the first service of a session can lose its READY=1 (podman 4.3 to 5.4).
+        session.run(["podman", "unshare", "true"])
+        yield session
+
+
+@contextlib.contextmanager
+def open_pristine_session(store: Path, userland: Userland = HOST) -> Iterator[Session]:
+    """Open a session as `testing` does, but as a first login finds it: podman has never run there."""
+    with _open(_spec(store, userland=userland, writing=False)) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def open_build_session(store: Path, *binds: Bind) -> Iterator[Session]:
+    """Open a session that writes to `store` and has the machine's network, for package mirrors and registries."""
+    with _open(_spec(store, *binds, writing=True)) as session:
+        session.run(["podman", "unshare", "true"])
+        yield session
+
+
+def is_isolated() -> bool:
+    """Whether sessions of this process get namespaces, an account and ports of their own, which takes root."""
+    return os.geteuid() == 0
+
+
+def _spec(store: Path, *context: Bind, writing: bool, userland: Userland = HOST) -> Spec:
+    """Describe the session that this process can have."""
+    if not is_isolated():
+        if not userland.is_host:
+            raise CapabilityMissing(
+                "userlands",
+                f"a session with '{userland.name}' for its root takes the mounts of an isolated session",
+                "run as root, or add --harness-guest=always, which boots the userland as a machine",
+            )
+        return _delegated(store, writing=writing)
+    account = accounts.throwaway()
+    paths = Paths(account.home, account.runtime_dir, "/run/harness")
+    storage = specs.storage_writing(STORE) if writing else specs.storage_reading(STORE)
+    binds = [Bind(os.fspath(store), STORE, read_only=not writing), *context]
+    if disk := os.environ.get(DISK_VARIABLE):
+        binds.append(Bind(_folder_on(disk), os.fspath(Path(account.home).parent), read_only=False))
+    if writing:
+        binds.extend(Bind(folder, folder) for folder in _resolver_folders())
+    return Spec(
+        account.uid,
+        account.gid,
+        paths,
+        specs.environment(account, paths) | (network_environment() if writing else {}),
+        specs.config_files(paths, storage, oci_runtime.choose(userland)),
+        accounts.etc_files(account, userland.file("/etc")),
+        binds,
+        own_network=not writing,
+        cgroup_parent="" if booted() else os.fspath(cgroup_root()),
+        manager=_manager_command(userland),
+        root="" if userland.is_host else os.fspath(userland.root),
+    )
+
+
+def _delegated(store: Path, *, writing: bool) -> Spec:
+    own = accounts.current()
+    base = f"{own.runtime_dir}/harness-{secrets.token_hex(4)}"
+    paths = Paths(f"{base}/home", f"{base}/run", f"{base}/state")
+    storage = specs.storage_writing(os.fspath(store)) if writing else specs.storage_reading(os.fspath(store))
+    return Spec(
+        own.uid,
+        own.gid,
+        paths,
+        specs.environment(own, paths) | (network_environment() if writing else {}),
+        specs.config_files(paths, storage, oci_runtime.choose(HOST)),
+        own_network=False,
+        manager=_manager_command(HOST),
+    )
+
+
+def _manager_command(userland: Userland) -> tuple[str, ...]:
+    for path in specs.MANAGER_PATHS:
+        if userland.file(os.fspath(path)).exists():
+            # basic.target has the sockets of a login, D-Bus among them, and none of the services that the machine's
+            # packages want in every login (default.target).
+            return (os.fspath(path), "--user", "--unit=basic.target", "--log-target=journal")
+    raise CapabilityMissing("systemd", f"none of {', '.join(map(str, specs.MANAGER_PATHS))}", "install systemd")
+
+
+def _folder_on(disk: str) -> str:
+    """Return a new folder on a guest's disk, which is thrown away with the guest."""
+    folder = tempfile.mkdtemp(prefix="homes-", dir=disk)
+    Path(folder).chmod(0o755)
+    return folder
+
+
+def booted() -> bool:
+    """Whether systemd is the machine's process 1, see sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def _resolver_folders() -> list[str]:
+    """Return the folder that /etc/resolv.conf really is in, where the session's own /run would hide it."""
+    folder = Path("/etc/resolv.conf").resolve().parent
+    return [os.fspath(folder)] if folder.is_relative_to("/run") and folder.is_dir() else []
+
+
+def cgroup_root(mounts: Path = Path("/proc/self/mountinfo")) -> Path:
+    """Return where cgroup version 2 is mounted; on a hybrid machine that is not /sys/fs/cgroup itself."""
+    for line in mounts.read_text(encoding="utf-8").splitlines():
+        before, _dash, after = line.partition(" - ")
+        if after.startswith("cgroup2 "):
+            return Path(before.split()[4])
+    raise CapabilityMissing("cgroup_v2", "no file system of type cgroup2 is mounted", "boot with cgroup version 2")
+
+
+@contextlib.contextmanager
+def _open(spec: Spec) -> Iterator[Session]:
+    """Start the supervisor, wait for the session, end both on the way out."""
+    supervisor = _Supervisor()
+    try:
+        supervisor.send(json.dumps(asdict(spec)).encode())
+        session = _await_ready(spec, supervisor)
+        try:
+            yield session
+        finally:
+            session.close()
+    finally:
+        supervisor.end()
+
+
+class _Supervisor:
+    """The process that owns a session, and the channel to it; it ends the session when the channel closes."""
+
+    def __init__(self) -> None:
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.kept = False
+        with theirs:
+            self._process = subprocess.Popen(
+                [*scope(), *standalone.command("session_supervisor")],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=_supervisor_environment(),
+            )
+
+    def send(self, message: bytes) -> None:
+        """Send one message; that nobody is there to take it is noticed when no answer comes."""
+        with contextlib.suppress(ConnectionError):
+            self.channel.send(message)
+
+    def keep(self) -> None:
+        """Let supervisor and session go on when the channel closes."""
+        self.send(b"keep")
+        self.kept = True
+
+    def said(self) -> str:
+        """Return what it has printed, which is nothing unless it failed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.2)
+        assert self._process.stderr is not None
+        os.set_blocking(self._process.stderr.fileno(), False)
+        return (self._process.stderr.read() or b"").decode(errors="replace")
+
+    def end(self) -> None:
+        """Close the channel and wait until nothing is left; `Popen.wait` would poll, every 50 ms at the end."""
+        self.channel.close()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        if self.kept:
+            self._process.returncode = 0  # not ours any more
+            return
+        if self._process.poll() is not None:
+            return
+        ended = os.pidfd_open(self._process.pid)
+        gone, _, _ = select.select([ended], [], [], _CLOSE_LIMIT_S)
+        os.close(ended)
+        if not gone:
+            self._process.kill()
+        self._process.wait()
+        if not gone:
+            raise SessionError(
+                f"A session did not end within {_CLOSE_LIMIT_S:g} s.",
+                hint="'python -m harness sweep' removes what is left of it.",
+            )
+
+
+def _await_ready(spec: Spec, supervisor: _Supervisor) -> Session:
+    """Read what the supervisor says until the session is ready."""
+    deadline = Deadline.after(_OPEN_LIMIT_S)
+    heard: dict[str, Any] = {}
+    while True:
+        supervisor.channel.settimeout(max(0.01, deadline.remaining_s))
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(supervisor.channel, 1 << 20, 1)
+        except TimeoutError:
+            raise WaitTimeout("a session", deadline.elapsed_s, heard) from None
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise _not_made("its supervisor ended", supervisor, heard)
+        heard |= json.loads(data)
+        if "error" in heard:
+            raise _not_made(f"could not {heard['step']}: {heard['error']}", supervisor, heard)
+        if "ready" in heard:
+            manager = Manager(socket.socket(fileno=descriptors[0]), spec.uid)
+            return _session(spec, heard["init"], heard["cgroup"], manager, supervisor)
+
+
+def _not_made(why: str, supervisor: _Supervisor, heard: dict[str, Any]) -> SessionError:
+    return SessionError(
+        f"No throwaway session could be made: {why}.",
+        hint=hint(why).advice or "'python -m harness doctor' tells what this machine lacks.",
+        evidence={"systemd --user": heard.get("log", ""), "supervisor": supervisor.said()},
+    )
+
+
+def _session(spec: Spec, init: int, cgroup: str, manager: Manager, lease: Lease) -> Session:
+    account = accounts.throwaway() if is_isolated() else accounts.current()
+    root, prefix = Path("/"), _through_the_manager()
+    if is_isolated():
+        root, prefix = Path(f"/proc/{init}/root"), _through_namespaces(spec, init, cgroup)
+    client_prefix = prefix if is_isolated() else ()
+    return Session(
+        Path(cgroup).name, account, spec.paths, spec.env, manager, prefix, client_prefix, root, Path(cgroup),
+        init, spec.own_network, lease,
+    )  # fmt: skip
+
+
+def _through_namespaces(spec: Spec, init: int, cgroup: str) -> tuple[str, ...]:
+    """Return the command prefix that enters a session's cgroup, namespaces and account."""
+    join = ("/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"', f"{cgroup}/user/clients/cgroup.procs")
+    namespaces = ("--mount", "--ipc", "--pid", "--net", "--cgroup")
+    account = (f"--setuid={spec.uid}", f"--setgid={spec.gid}", f"--wdns={spec.paths.home}")
+    return (*join, "nsenter", f"--target={init}", *namespaces, *account, "--")
+
+
+def _through_the_manager() -> tuple[str, ...]:
+    """Return the command prefix for a session without namespaces: its manager starts the command in its own cgroup."""
+    return ("systemd-run", "--user", "--quiet", "--pipe", "--wait", "--collect", "--")
+
+
+def scope() -> tuple[str, ...]:
+    """Return the command prefix that puts the supervisor into a delegated scope where systemd owns the cgroups."""
+    if not booted():
+        return ()
+    mode = () if is_isolated() else ("--user",)
+    return ("systemd-run", *mode, "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--")
+
+
+def _supervisor_environment() -> dict[str, str]:
+    """Return the environment of the supervisor; systemd-run --user needs the way to the login's own manager."""
+    allowed = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+    return base_environment() | {name: os.environ[name] for name in allowed if name in os.environ}

@@ -1,0 +1,213 @@
+"""Talking to a session's `systemd --user` over D-Bus, by its private socket and without a bus daemon.
+
+The interfaces are those of org.freedesktop.systemd1(5).
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from jeepney import DBusAddress, DBusErrorResponse, HeaderFields, Message, MessageType, Parser, new_method_call
+
+from harness.core.deadline import Deadline
+from harness.core.errors import SessionError, UnitFailed, WaitTimeout
+from harness.core.hints import start_hint
+
+_MANAGER = DBusAddress(
+    "/org/freedesktop/systemd1", bus_name="org.freedesktop.systemd1", interface="org.freedesktop.systemd1.Manager"
+)
+_PREFIX = "org.freedesktop.systemd1"
+
+#: Longest wait for the answer to one call, in seconds; a reload of the manager is the slowest.
+CALL_LIMIT_S = 20.0
+
+#: Unit name's ending -> the interface that has the properties of that type.
+_INTERFACES = {"service": "Service", "socket": "Socket", "scope": "Scope", "target": "Target"}
+
+Properties = dict[str, Any]
+
+
+class NoSuchUnit(SessionError):
+    """systemd knows no unit of that name."""
+
+
+class Manager:
+    """A connection to one `systemd --user`; close it with the session."""
+
+    def __init__(self, connected: socket.socket, uid: int) -> None:
+        """Take over a socket connected to `$XDG_RUNTIME_DIR/systemd/private` by a process of `uid`."""
+        self._socket = connected
+        self._parser = Parser()
+        self._serials = itertools.count(1)
+        self._jobs: dict[str, str] = {}
+        #: Returns what a unit that failed has to say, title -> text; the session knows where that is.
+        self.evidence_of: Callable[[str], Mapping[str, str]] = lambda _unit: {}
+        try:
+            self._socket.settimeout(CALL_LIMIT_S)
+            self._authenticate(uid)
+            self.call("Subscribe")
+        except OSError as error:
+            self._socket.close()
+            raise SessionError(f"The session's manager does not answer: {error}.") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    # -- what the suites need of systemd ------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read all unit files again, as `systemctl --user daemon-reload` does."""
+        self.call("Reload")
+
+    def start(self, unit: str, deadline: Deadline) -> None:
+        """Start `unit` and wait for its job; raise UnitFailed when the job fails."""
+        self._finish(unit, "StartUnit", deadline)
+
+    def stop(self, unit: str, deadline: Deadline) -> None:
+        """Stop `unit` and wait for its job; a unit that is not loaded is stopped already."""
+        try:
+            self._finish(unit, "StopUnit", deadline)
+        except NoSuchUnit:
+            return
+
+    def reset_failed(self) -> None:
+        """Forget the failed state of all units, and with it their start counters."""
+        self.call("ResetFailed")
+
+    def kill(self, unit: str, number: int) -> None:
+        """Send a signal to every process of `unit`."""
+        self.call("KillUnit", "ssi", (unit, "all", number))
+
+    def start_transient(self, unit: str, properties: Sequence[tuple[str, tuple[str, Any]]], deadline: Deadline) -> None:
+        """Make and start a unit without a file; `properties` are (name, (D-Bus signature, value))."""
+        (job,) = self.call("StartTransientUnit", "ssa(sv)a(sa(sv))", (unit, "fail", list(properties), []))
+        self._await_job(unit, job, deadline)
+
+    def properties(self, unit: str) -> Properties:
+        """Return all properties of `unit`, of its type's interface too; raise NoSuchUnit."""
+        (path,) = self.call("LoadUnit", "s", (unit,))
+        kind = _INTERFACES.get(unit.rpartition(".")[2])
+        found: Properties = {}
+        for interface in ("Unit", *([kind] if kind else [])):
+            address = DBusAddress(path, bus_name=_PREFIX, interface="org.freedesktop.DBus.Properties")
+            (values,) = self._exchange(new_method_call(address, "GetAll", "s", (f"{_PREFIX}.{interface}",)))
+            found.update({name: value for name, (_signature, value) in values.items()})
+        if found["LoadState"] == "not-found":
+            raise NoSuchUnit(f"systemd knows no unit '{unit}'.")
+        return found
+
+    def state(self, unit: str) -> dict[str, str]:
+        """Return ActiveState, SubState and, where the type has one, Result of `unit`."""
+        properties = self.properties(unit)
+        return {key: str(properties[key]) for key in ("ActiveState", "SubState", "Result") if key in properties}
+
+    def failed_units(self) -> list[str]:
+        """Return the names of all units in the state failed."""
+        (units,) = self.call("ListUnitsFiltered", "as", (["failed"],))
+        return [unit[0] for unit in units]
+
+    # -- the protocol -------------------------------------------------------------------------------------------
+
+    def call(self, method: str, signature: str | None = None, body: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+        """Call a method of the Manager interface; raise SessionError with systemd's own words."""
+        return self._exchange(new_method_call(_MANAGER, method, signature, body))
+
+    def _finish(self, unit: str, method: str, deadline: Deadline) -> None:
+        (job,) = self.call(method, "ss", (unit, "replace"))
+        self._await_job(unit, job, deadline)
+
+    def _await_job(self, unit: str, job: str, deadline: Deadline) -> None:
+        while job not in self._jobs:
+            if deadline.expired:
+                error = WaitTimeout(f"the job of '{unit}'", deadline.elapsed_s, self.state(unit))
+                error.evidence.update(self.evidence_of(unit))
+                raise error
+            self._take(self._receive(deadline.remaining_s))
+        result = self._jobs.pop(job)
+        if result not in ("done", "skipped"):
+            evidence = self.evidence_of(unit)
+            known = start_hint("\n".join(evidence.values()))
+            properties = {"job": result, **self.state(unit)}
+            raise UnitFailed(unit, properties, evidence=evidence, hint=known.advice, blame=known.blame)
+
+    def _authenticate(self, uid: int) -> None:
+        """Say who connected: the D-Bus specification's mechanism EXTERNAL, the uid as hexadecimal of its digits.
+
+        BEGIN goes with it and not after the answer: sd-bus as a server (seen with 252) leaves a call that it reads
+        together with BEGIN in its buffer until more comes, and both sides wait.
+        """
+        self._socket.sendall(b"\0AUTH EXTERNAL " + str(uid).encode().hex().encode() + b"\r\nBEGIN\r\n")
+        answer = b""
+        while not answer.endswith(b"\r\n"):
+            data = self._socket.recv(1024)
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            answer += data
+        if not answer.startswith(b"OK "):
+            raise ConnectionRefusedError(f"it refused uid {uid}: {answer!r}")
+
+    def _exchange(self, message: Message) -> tuple[Any, ...]:
+        serial = next(self._serials)
+        deadline = Deadline.after(CALL_LIMIT_S)
+        try:
+            self._socket.sendall(message.serialise(serial=serial))
+        except OSError:
+            raise _ended() from None
+        while True:
+            answer = self._receive(deadline.remaining_s)
+            if answer is None:
+                raise WaitTimeout("an answer of the session's manager", deadline.elapsed_s, "nothing")
+            if answer.header.fields.get(HeaderFields.reply_serial) != serial:
+                self._take(answer)
+            elif answer.header.message_type is MessageType.error:
+                raise _systemd_error(answer)
+            else:
+                return tuple(answer.body)
+
+    def _receive(self, limit_s: float) -> Message | None:
+        """Return the next message, or None when none comes in time."""
+        deadline = Deadline.after(limit_s)
+        while (message := self._parser.get_next_message()) is None:
+            self._socket.settimeout(max(0.001, deadline.remaining_s))
+            try:
+                data = self._socket.recv(65536)
+            except TimeoutError:
+                return None
+            except OSError:
+                raise _ended() from None
+            if not data:
+                raise _ended()
+            self._parser.add_data(data)
+        return message
+
+    def _take(self, message: Message | None) -> None:
+        """Keep what a signal says of a job that has ended; drop every other signal."""
+        if message is None or message.header.message_type is not MessageType.signal:
+            return
+        if message.header.fields.get(HeaderFields.member) == "JobRemoved":
+            _number, job, _unit, result = message.body
+            self._jobs[job] = result
+
+
+def _ended() -> SessionError:
+    return SessionError("The session's manager has closed its connection; the session has ended.")
+
+
+def _systemd_error(answer: Message) -> SessionError:
+    error = DBusErrorResponse(answer)
+    text = " ".join(str(part) for part in error.data)
+    kind = NoSuchUnit if error.name.endswith(("NoSuchUnit", "UnitNotLoaded")) else SessionError
+    return kind(f"systemd refused a call: {text} ({error.name}).")

@@ -1,0 +1,91 @@
+"""The processes of a session, each with its descriptors, as `ps` and `lsof` would show them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.session.session import Session
+
+#: Characters of a name that the kernel keeps, see PR_SET_NAME in prctl(2).
+_NAME_LENGTH = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process at one moment; its numbers are the machine's, not those of the session's namespace."""
+
+    pid: int
+    parent: int
+    #: Name of its program, 15 characters at most: `comm` of proc(5), but for programs in memory.
+    name: str
+    #: Its arguments, separated by spaces; empty for a zombie.
+    command: str
+    #: Number -> what the link below /proc says, such as `socket:[4711]`; empty where the caller may not look.
+    descriptors: Mapping[int, str]
+
+    def holds(self, inode: int) -> bool:
+        """Whether one of its descriptors is the socket with this inode."""
+        return f"socket:[{inode}]" in self.descriptors.values()
+
+    def __str__(self) -> str:
+        links = ", ".join(f"{number}={link}" for number, link in self.descriptors.items())
+        return f"{self.pid} {self.command or '(kernel or zombie)'}  [{links}]"
+
+
+def processes(session: Session) -> dict[int, Process]:
+    """Return the processes in the session's cgroup by their numbers; one that ends meanwhile is left out."""
+    found = {}
+    for folder, _, _ in os.walk(session.cgroup):  # which goes on when a folder has gone meanwhile
+        with contextlib.suppress(OSError):
+            for number in Path(folder, "cgroup.procs").read_text(encoding="ascii").split():
+                with contextlib.suppress(OSError):
+                    found[int(number)] = _process(int(number))
+    return found
+
+
+def ancestors(found: Mapping[int, Process], pid: int) -> list[Process]:
+    """Return a process and those above it, the nearest first, as far as they are among those found."""
+    line = []
+    while process := found.get(pid):
+        line.append(process)
+        pid = process.parent
+    return line
+
+
+def tree(found: Mapping[int, Process]) -> str:
+    """Return the processes as lines, each indented below its parent."""
+    children: dict[int, list[int]] = {}
+    for process in found.values():
+        children.setdefault(process.parent if process.parent in found else 0, []).append(process.pid)
+    return "".join(_lines(0, -1, children, found))
+
+
+def _process(pid: int) -> Process:
+    folder = Path("/proc", str(pid))
+    before, _, after = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
+    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    name = before.partition("(")[2]
+    if name.isdigit() or name.startswith("memfd:"):
+        # OCI runtimes may run a copy of themselves in memory; the kernel calls that by its file or its descriptor.
+        name = command.partition(" ")[0].rpartition("/")[2][:_NAME_LENGTH]
+    return Process(pid, int(after.split()[1]), name, command, _descriptors(folder / "fd"))
+
+
+def _descriptors(folder: Path) -> dict[int, str]:
+    found = {}
+    with contextlib.suppress(PermissionError):  # an ordinary user may not look into another uid's
+        for number in sorted(int(link.name) for link in folder.iterdir()):
+            with contextlib.suppress(FileNotFoundError):
+                found[number] = str((folder / str(number)).readlink())
+    return found
+
+
+def _lines(pid: int, depth: int, children: Mapping[int, list[int]], found: Mapping[int, Process]) -> Iterator[str]:
+    if pid:
+        yield f"{'  ' * depth}{found[pid]}\n"
+    for child in sorted(children.get(pid, [])):
+        yield from _lines(child, depth + 1, children, found)

@@ -1,0 +1,1 @@
+"""Timelines, measurements, and the gate."""

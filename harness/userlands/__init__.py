@@ -1,0 +1,1 @@
+"""Distribution roots whose podman and systemd a session uses."""

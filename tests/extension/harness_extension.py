@@ -1,0 +1,46 @@
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.activation import unit
+from harness.activation.base import Workload
+from harness.activation.units import UnitActivation
+from harness.core.deadline import Deadline
+from harness.core.transports import Endpoint
+from harness.probes import CustomProbe, Reply, native
+from harness.session.session import Session
+
+
+def text(workload: Workload) -> str:
+    """Return a service that gives way to others."""
+    return unit.text(workload).replace("[Service]\n", "[Service]\nNice=5\n")
+
+
+NICE = UnitActivation(
+    "nice",
+    lambda _session, workload: text(workload),
+    lambda workload: {f"{workload.name}.service": text(workload)},
+)
+
+
+class RepeatProbe(CustomProbe):
+    """A client that sends a word several times, and expects all of it back."""
+
+    kind: Literal["repeat"]
+    word: Annotated[str, Field(min_length=1, max_length=64)]
+    times: Annotated[int, Field(ge=1, le=100)] = 2
+
+    @property
+    def sent(self) -> bytes:
+        return self.word.encode() * self.times
+
+    def ask(self, session: Session, endpoint: Endpoint, deadline: Deadline) -> Reply:
+        return native.ask(session, endpoint, self.sent, deadline)
+
+    def judge(self, reply: Reply) -> str:
+        if reply.body == self.sent:
+            return ""
+        return f"was {reply.body!r} instead of {self.times} times {self.word!r}"
+
+    def command(self, endpoint: Endpoint) -> tuple[str, ...]:
+        return ("socat", "-", endpoint.socat)

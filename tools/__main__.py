@@ -1,0 +1,20 @@
+"""The maintainers' command line, `python -m tools COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from harness.__main__ import parser, run
+from tools import bench, calibrate, claims, compatibility
+
+COMMANDS = (*bench.COMMANDS, *calibrate.COMMANDS, *claims.COMMANDS, *compatibility.COMMANDS)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    return run(parser(COMMANDS, "python3 -m tools", "Look after the harness itself."), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
