@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness.__main__ import parser, run
+from harness.cli.main import parser, run
 from tools import bench, calibrate, claims, compatibility
 
 COMMANDS = (*bench.COMMANDS, *calibrate.COMMANDS, *claims.COMMANDS, *compatibility.COMMANDS)
@@ -13,7 +13,7 @@ COMMANDS = (*bench.COMMANDS, *calibrate.COMMANDS, *claims.COMMANDS, *compatibili
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    return run(parser(COMMANDS, "python3 -m tools", "Look after the harness itself."), arguments)
+    return run(lambda: parser(COMMANDS, "python3 -m tools", "Look after the harness itself."), arguments)
 
 
 if __name__ == "__main__":

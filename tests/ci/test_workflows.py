@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from harness.__main__ import parser
+from harness.cli.main import sah
 from tests.helpers.runs import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
@@ -242,10 +242,10 @@ def test_every_harness_command_that_is_run_is_there() -> None:
     assert len(lines) >= 2
     for line in lines:
         words = shlex.split(line.split("||")[0])
-        assert parser().parse_args([word for word in words if word]).run
-    assert parser().parse_args(["setup"]).run
+        assert sah().parse_args([word for word in words if word]).run
+    assert sah().parse_args(["setup"]).run
     assert '"harness", "setup"' in program
-    assert parser().parse_args(["report", "x", "--html=a", "--markdown=b", "--junit=c"]).run
+    assert sah().parse_args(["report", "x", "--html=a", "--markdown=b", "--junit=c"]).run
 
 
 def test_every_option_of_the_plugin_that_is_given_is_there(pytestconfig: pytest.Config) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import main
 from harness.activation import activations, build_workload
 from harness.activation.service import open_services
 from harness.bisect import fd_passing
@@ -19,6 +18,7 @@ from harness.bisect.bisect import Bisection, Opener, Probe, Step, bisect, failed
 from harness.bisect.layers import Layer
 from harness.bisect.process_watch import ProcessSnapshot, reasons
 from harness.capabilities.table import Capabilities, Capability
+from harness.cli.main import main
 from harness.contract import Contract, load
 from harness.core.deadline import Deadline
 from harness.core.errors import INFRASTRUCTURE, ProbeFailed, SessionError

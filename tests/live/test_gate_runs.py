@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import main
 from harness.cli import gate as gate_command
+from harness.cli.main import main
 from harness.contract import Contract, load
 from harness.core.errors import INFRASTRUCTURE
 from harness.images.store import Image

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import __main__ as cli
-from harness.__main__ import main
 from harness.capabilities import packages
 from harness.capabilities.packages import Installer
 from harness.capabilities.table import NEEDED, TABLE, Capabilities
+from harness.cli import doctor as doctor_command
+from harness.cli import main as cli
 from harness.cli.command import Command
+from harness.cli.main import main
 from harness.core import process
 from harness.core.errors import INFRASTRUCTURE, CapabilityMissing, HarnessError, ImageError, UsageError
 from harness.core.machine import Machine
@@ -31,7 +32,7 @@ NAMES = {row.name for row in TABLE}
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `doctor` look at a machine that has nothing."""
-    monkeypatch.setattr(cli, "Capabilities", lambda: Capabilities(Machine(root=tmp_path)))
+    monkeypatch.setattr(doctor_command, "Capabilities", lambda: Capabilities(Machine(root=tmp_path)))
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -181,7 +182,7 @@ def test_errors_become_exit_statuses(
     def fails(_options: argparse.Namespace) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "COMMANDS", (Command("fail", "fails", lambda _parser: None, fails),))
+    monkeypatch.setattr(cli, "commands", lambda: (Command("fail", "fails", lambda _parser: None, fails),))
     assert main(["fail"]) == status
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -202,13 +203,13 @@ def test_help_shows_the_commands_by_what_they_are_for(capsys: pytest.CaptureFixt
         main([])
     assert caught.value.code == 0
     groups = {block.partition(":\n")[0]: block for block in capsys.readouterr().out.split("\n\n")}
-    for command in cli.COMMANDS:
+    for command in cli.commands():
         assert f"  {command.name} " in groups[command.group], command.name
 
 
 def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
-    """A real bash, which has read what `sah --print-completion bash` prints."""
-    printed = process.run([sys.executable, "-m", "harness", "--print-completion", "bash"], timeout_s=30).text
+    """A real bash, which has read what `sah completion bash` prints."""
+    printed = process.run([sys.executable, "-m", "harness", "completion", "bash"], timeout_s=30).text
     function = re.findall(r"^complete .*-F (\S+) sah$", printed, re.MULTILINE)[-1]
     script = tmp_path / "completion.bash"
     script.write_text(printed, encoding="utf-8")

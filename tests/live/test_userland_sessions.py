@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import main
 from harness.capabilities.table import Capabilities
+from harness.cli.main import main
 from harness.core.cache import FOLDER_VARIABLE
 from harness.core.errors import ImageError
 from harness.core.userland import Userland

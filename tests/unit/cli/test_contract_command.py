@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import main
 from harness.activation import generate
+from harness.cli.main import main
 from harness.contract import FILE_NAME, load
 from harness.core.transports import Transport
 from tests.helpers.contracts import BYTES, GOOD, HEAD, UNIX, written

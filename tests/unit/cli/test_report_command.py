@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.__main__ import main
+from harness.cli.main import main
 from harness.results import record
 from tests.helpers import samples
 

@@ -1,4 +1,4 @@
-"""The commands that need the harness's packages."""
+"""The command `images`: what is in the store of images."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import argparse
 from pathlib import Path
 
 from harness import contract
-from harness.cli.bisect import COMMANDS as BISECT
 from harness.cli.command import Command, say
-from harness.cli.contract import COMMANDS as CONTRACT_COMMANDS
-from harness.cli.gate import COMMANDS as GATE
-from harness.cli.report import COMMANDS as REPORT
-from harness.cli.userland import COMMANDS as USERLAND
 from harness.core import progress
 from harness.core.cache import default_folder
 from harness.core.errors import UsageError
@@ -19,8 +14,6 @@ from harness.images import bases
 from harness.images.bases import Base
 from harness.images.store import ImageStore
 from harness.runtime import leaks
-
-# --- images -----------------------------------------------------------------------------------------------------------
 
 
 def _images_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,43 +54,4 @@ def _prune_images(store: ImageStore, options: argparse.Namespace) -> None:
     say(f"removed: {', '.join(image.reference for image in gone)}" if gone else "nothing to remove")
 
 
-# --- leaks ------------------------------------------------------------------------------------------------------------
-
-
-def _leaks_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--all", action="store_true", help="show what living sessions have, too")
-    parser.add_argument("--kept", action="store_true", help="count sessions that --harness-keep kept as left")
-
-
-def _leaks(options: argparse.Namespace) -> int:
-    """Show what runs have left; the status is 1 where they left something."""
-    left = leaks.leaks(kept=options.kept)
-    for remnant in leaks.find() if options.all else left:
-        state = "kept" if remnant.kept else "in use" if remnant.alive else "left"
-        say(f"{state:7} {remnant.kind:10} {remnant.what}")
-    if not left:
-        say("nothing is left")
-    return 1 if left else 0
-
-
-def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kept", action="store_true", help="end sessions that --harness-keep kept, too")
-
-
-def _sweep(options: argparse.Namespace) -> int:
-    """Remove what killed runs have left."""
-    removed = leaks.sweep(kept=options.kept)
-    say("\n".join(f"removed {remnant.kind} {remnant.what}" for remnant in removed) or "nothing to remove")
-    return 0
-
-
-COMMANDS: tuple[Command, ...] = (
-    *CONTRACT_COMMANDS,
-    Command("images", "list, build or remove the images in the store", _images_arguments, _images),
-    Command("leaks", "show what runs have left on this machine", _leaks_arguments, _leaks),
-    Command("sweep", "remove what killed runs have left", _sweep_arguments, _sweep),
-    *BISECT,
-    *GATE,
-    *REPORT,
-    *USERLAND,
-)
+COMMANDS = (Command("images", "list, build or remove the images in the store", _images_arguments, _images),)
