@@ -117,13 +117,13 @@ def first_client(activated: Activated) -> Iterator[None]:
     """Be the client that wakes the container; unless something else is wrong, it must have its reply in the end."""
     replies: list[bytes | Exception] = []
 
-    def talk() -> None:
+    def be_first() -> None:
         try:
             replies.append(ask(activated.session, activated.workload.endpoints[Transport.TCP4], "hello", activated))
         except Exception as error:  # raised by the thread that waits for this one
             replies.append(error)
 
-    client = threading.Thread(target=talk, name="first-client")
+    client = threading.Thread(target=be_first, name="first-client")
     client.start()
     try:
         yield
@@ -174,20 +174,20 @@ def at_rest(activated: Activated) -> list[str]:
 def test_each_hands_the_sockets_on(handover: Handover, harness_activation: Activation, runtime: WaitingRuntime) -> None:
     """Before the OCI runtime makes the container, all of them hold the socket; before it starts it, Podman no more."""
     with handover.activated(harness_activation, TCP4, options=[f"--runtime={runtime.program}"]) as activated:
-        socket, keepers = inode(activated), at_rest(activated)
+        socket, resting = inode(activated), at_rest(activated)
         with first_client(activated):
             found = runtime.stands_before("create")
             runtime.go_on()
             (maker,) = (process for process in found.values() if program(process) == "crun")
             line = [program(process) for process in ancestors(found, maker.pid)]
             assert line[:3] == ["crun", "conmon", "systemd"], "Podman forks conmon twice, so that it belongs to systemd"
-            assert holders(found, socket) == sorted(["conmon", "crun", "podman", *keepers]), "as the container is made"
+            assert holders(found, socket) == sorted(["conmon", "crun", "podman", *resting]), "as the container is made"
 
             found = runtime.stands_before("start")
             runtime.go_on()
             first = [process for process in found.values() if program(process) == "crun" and process.holds(socket)]
             assert [program(found[process.parent]) for process in first] == ["conmon"], "the container's first process"
-            assert holders(found, socket) == sorted(["conmon", "crun", *keepers]), "as the container is started"
+            assert holders(found, socket) == sorted(["conmon", "crun", *resting]), "as the container is started"
         activated.wait_active(Transport.TCP4, Deadline.after(STEP_S))
 
 
@@ -201,9 +201,9 @@ def test_who_holds_the_sockets_of_a_running_container(handover: Handover, harnes
         socket = inode(activated)
         told = report(activated, Transport.TCP4)
         found = processes(activated.session)
-        keepers = at_rest(activated)
+        resting = at_rest(activated)
     assert [descriptor.inode for descriptor in told.sockets] == [socket], "the container has another socket"
-    assert holders(found, socket) == sorted(["conmon", "python3", *keepers]), "while the container runs"
+    assert holders(found, socket) == sorted(["conmon", "python3", *resting]), "while the container runs"
 
 
 @pytest.mark.harness_verifies(
@@ -213,13 +213,13 @@ def test_who_holds_the_sockets_of_a_running_container(handover: Handover, harnes
 def test_after_the_stop_only_systemd_holds_them(handover: Handover, harness_activation: Activation) -> None:
     """A process that went on holding them would take clients from the next container."""
     with handover.activated(harness_activation, TCP4, options=[READABLE]) as activated:
-        socket, keepers = inode(activated), at_rest(activated)
+        socket, resting = inode(activated), at_rest(activated)
         report(activated, Transport.TCP4)
         activated.stop_service(Deadline.after(STEP_S))
         wait_until(
             lambda: holders(processes(activated.session), socket),
-            lambda names: names == keepers,
+            lambda names: names == resting,
             Deadline.after(LET_GO_S),
-            f"the socket to be held by {' and '.join(keepers) or 'nobody'} alone",
+            f"the socket to be held by {' and '.join(resting) or 'nobody'} alone",
         )
         report(activated, Transport.TCP4)

@@ -43,7 +43,7 @@ def neighbour(session: Session, family: int, address: str) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def talk(session: Session, endpoint: Endpoint, address: str) -> tuple[bytes, tuple[str | int, ...]]:
+def fetch(session: Session, endpoint: Endpoint, address: str) -> tuple[bytes, tuple[str | int, ...]]:
     """Ask for a report; return it and the client's own address and port, as getsockname(2) has them."""
     with session.socket(endpoint.row.family, endpoint.row.kind) as client:
         client.settimeout(REPLY_S)
@@ -106,7 +106,7 @@ def test_the_clients_address_is_preserved(
     """Nothing is between the client and the socket."""
     with handover.activated(harness_activation, listener) as activated:
         (endpoint,) = activated.workload.endpoints.values()
-        document, own = talk(activated.session, endpoint, str(endpoint.native[0]))
+        document, own = fetch(activated.session, endpoint, str(endpoint.native[0]))
         activated.wait_active(endpoint.transport, Deadline.after(STEP_S))
     assert read(document).peer == own, "the container sees another address than the client's own"
 
@@ -150,7 +150,7 @@ def test_a_published_port_hides_the_client(
             Deadline.after(STEP_S),
             "the container to listen by itself",
         )
-        document, own = talk(harness_session, endpoint, "127.0.0.1")
+        document, own = fetch(harness_session, endpoint, "127.0.0.1")
     seen = read(document).peer
     assert seen[0] != own[0], f"the container sees the client's own address {own[0]} through a published port"
 

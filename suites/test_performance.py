@@ -86,7 +86,7 @@ def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> 
 
 @contextlib.contextmanager
 def inherited(session: Session, image: Image, activation: Activation) -> Iterator[Endpoint]:
-    """Serve over a socket that systemd hands over; the first talk wakes the container."""
+    """Serve over a socket that systemd hands over; the first request wakes the container."""
     workload = Workload(NAME, image.reference, session.assign_addresses([INHERITED]), COMMAND)
     with activation.activate(session, workload) as activated:
         (endpoint,) = activated.workload.endpoints.values()

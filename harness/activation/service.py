@@ -42,7 +42,7 @@ class _Past:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a suite talks to."""
+    """What a suite sends requests to."""
 
     #: That of its units and its container.
     name: str
@@ -135,7 +135,7 @@ class Service:
             self.activated.stop_service(self._deadline(self.contract.limits.stop_s))
 
     def start_listening(self) -> None:
-        """Listen again after `pause`."""
+        """Listen again after `stop_all`."""
         self.activated.start_listening()
 
     def stop_all(self) -> None:

@@ -114,7 +114,7 @@ Opener = Callable[[], contextlib.AbstractContextManager[Activated]]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The one talk that every layer has to have."""
+    """The request that every layer must answer."""
 
     session: Session
     contract: Contract

@@ -1,4 +1,4 @@
-"""The commands of the gate: compare two images without pytest, and find out how often its verdicts are wrong."""
+"""The command `gate`: compares two images without pytest."""
 
 from __future__ import annotations
 

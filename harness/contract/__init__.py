@@ -1,4 +1,4 @@
-"""The contract of an image: what it listens on, how to talk to it, what it must reply, what that may cost.
+"""The contract of an image: what it listens on, how to ask it, what it must reply, what that may cost.
 
 A contract is a TOML file beside the image's Containerfile. `load` reports every mistake of a file at once.
 """

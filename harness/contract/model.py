@@ -49,7 +49,7 @@ class LimitsTable(Table):
 
 
 class BudgetsTable(Table):
-    """What the median of many talks may cost, in milliseconds; the gate judges it where the image is measured."""
+    """What the median of many requests may cost, in milliseconds; the gate judges it where the image is measured."""
 
     cold_ms: Milliseconds | None = None
     warm_ms: Milliseconds | None = None

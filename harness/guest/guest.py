@@ -1,4 +1,4 @@
-"""The life of one guest: its exchange folder, its keeper, and a watch that ends in bounded time whatever happens."""
+"""The life of one guest: its exchange folder, its supervisor, and a watch that ends within a bound in any case."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from harness.guest.engines.base import BOOT_FILE, FOLDER_VARIABLE, LOCK_FILE, MO
 from harness.session import factory
 from harness.standalone import cgroups
 
-#: Longest wait for the keeper to start, in seconds; it takes 0.05 s.
-_KEEPER_LIMIT_S = 20.0
+#: Longest wait for the supervisor to start, in seconds; it takes 0.05 s.
+_SUPERVISOR_LIMIT_S = 20.0
 
 #: Longest end of a guest with all its processes and its folder, in seconds; it takes 0.1 s.
 _CLOSE_LIMIT_S = 30.0
@@ -78,7 +78,7 @@ def folders() -> Iterator[tuple[Path, bool]]:
 class Guest:
     """An exchange folder that lives as long as this object, and the guest that uses it; close it, or use `with`.
 
-    A keeper process owns both, and takes both away when this process ends, however it ends.
+    A supervisor process owns both, and takes both away when this process ends, however it ends.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -86,10 +86,10 @@ class Guest:
         self._engine: Engine | None = None
         self._ended: int | None = None
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Only root's keeper needs a cgroup: an ordinary user's guest ends with its processes' parents.
+        # Only root's supervisor needs a cgroup: an ordinary user's guest ends with its processes' parents.
         scope = factory.scope() if factory.is_isolated() else ()
         with theirs:
-            self._keeper = subprocess.Popen(
+            self._supervisor = subprocess.Popen(
                 [*scope, *standalone.command("guest_supervisor")],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -201,18 +201,18 @@ class Guest:
             evidence={"output": self.output(), "console": console},
         )
 
-    # -- the keeper ---------------------------------------------------------------------------------------------
+    # -- the supervisor ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """End the guest and remove the exchange folder."""
         self._channel.close()
-        assert self._keeper.stderr is not None
-        self._keeper.stderr.close()
+        assert self._supervisor.stderr is not None
+        self._supervisor.stderr.close()
         try:
-            self._keeper.wait(_CLOSE_LIMIT_S)
+            self._supervisor.wait(_CLOSE_LIMIT_S)
         except subprocess.TimeoutExpired:
-            self._keeper.kill()
-            self._keeper.wait()
+            self._supervisor.kill()
+            self._supervisor.wait()
             raise GuestError(
                 f"A guest did not end within {_CLOSE_LIMIT_S:g} s.",
                 hint="'python -m harness sweep' removes what is left of it.",
@@ -223,14 +223,14 @@ class Guest:
             self._channel.send(json.dumps(message).encode())
 
     def _await_ready(self) -> None:
-        self._channel.settimeout(_KEEPER_LIMIT_S)
+        self._channel.settimeout(_SUPERVISOR_LIMIT_S)
         try:
             self._receive()
         except TimeoutError:
-            raise GuestError(f"The keeper of a guest did not start within {_KEEPER_LIMIT_S:g} s.") from None
+            raise GuestError(f"The supervisor of a guest did not start within {_SUPERVISOR_LIMIT_S:g} s.") from None
 
     def _receive(self) -> dict[str, Any]:
-        """Return the keeper's next message; raise GuestError when it has failed."""
+        """Return the supervisor's next message; raise GuestError when it has failed."""
         try:
             data = self._channel.recv(65536)
         except ConnectionResetError:
@@ -238,11 +238,11 @@ class Guest:
         message: dict[str, Any] = json.loads(data) if data else {"error": "it ended"}
         if "error" in message:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._keeper.wait(0.5)
-            assert self._keeper.stderr is not None
-            os.set_blocking(self._keeper.stderr.fileno(), False)
-            said = (self._keeper.stderr.read() or b"").decode(errors="replace")
-            raise GuestError(f"The keeper of a guest failed: {message['error']}.", evidence={"keeper": said})
+                self._supervisor.wait(0.5)
+            assert self._supervisor.stderr is not None
+            os.set_blocking(self._supervisor.stderr.fileno(), False)
+            said = (self._supervisor.stderr.read() or b"").decode(errors="replace")
+            raise GuestError(f"The supervisor of a guest failed: {message['error']}.", evidence={"supervisor": said})
         return message
 
 

@@ -144,7 +144,7 @@ class ImageStore:
         return tuple(sorted(sources))
 
     def prune(self, keep: tuple[str, ...] = ()) -> tuple[Image, ...]:
-        """Remove all images but those whose `source` is in `keep`; raise UsageError while a session uses the store."""
+        """Remove all images but those whose `source` is in `keep`; the caller makes sure that no session uses them."""
         with self._locked("all images"):
             gone = tuple(image for image in self.images() if image.source not in keep)
             if not gone:

@@ -165,7 +165,7 @@ def socket_activated(request: pytest.FixtureRequest, harness_runtime: Runtime) -
 @pytest.fixture
 def harness_verdicts(request: pytest.FixtureRequest, harness_case: Case, harness_runtime: Runtime) -> Verdicts:
     """What a measurement of the case's image says, against its baseline where there is one."""
-    from harness.plugin.recorder import FINDINGS
+    from harness.plugin.recorder import VERDICTS
     from harness.plugin.settings import SETTINGS
     from harness.results.record import Role
     from harness.timing import measure
@@ -182,5 +182,5 @@ def harness_verdicts(request: pytest.FixtureRequest, harness_case: Case, harness
         runtime.services(contract, images, harness_case.activation, session) as services,
     ):
         found = find(services, case, plan, rule, runtime.progress)
-    request.node.stash[FINDINGS] = found
+    request.node.stash[VERDICTS] = found
     return found

@@ -23,7 +23,7 @@ from harness.runtime.runtime import Runtime
 from harness.timing.verdict import Verdicts
 
 #: What each test found by measuring, where it did.
-FINDINGS = pytest.StashKey[Verdicts]()
+VERDICTS = pytest.StashKey[Verdicts]()
 
 #: Who has to act on a failure, where the error itself does not say.
 BLAME = pytest.StashKey[Blame]()
@@ -37,7 +37,7 @@ def annotate(report: pytest.TestReport, item: pytest.Item, error: object, bundle
     callspec = getattr(item, "callspec", None)
     case = callspec.params.get("harness_case") if callspec else None
     userland = callspec.params.get("harness_userland", HOST.name) if callspec else HOST.name
-    findings = item.stash.get(FINDINGS, None) if report.when == "call" else None
+    verdicts = item.stash.get(VERDICTS, None) if report.when == "call" else None
     claims = [str(mark.args[0]) for mark in item.iter_markers("harness_verifies") if mark.args]
     blame = error.blame if isinstance(error, HarnessError) else item.stash.get(BLAME, None)
     setattr(
@@ -48,7 +48,7 @@ def annotate(report: pytest.TestReport, item: pytest.Item, error: object, bundle
             "blame": blame.name.lower() if blame and report.failed else "",
             "bundle": bundle,
             "claim": " ".join(claims),
-            "findings": findings.dump() if findings else None,
+            "verdicts": verdicts.dump() if verdicts else None,
         },
     )
 
@@ -63,7 +63,7 @@ class Recorder:
         self._started = time.monotonic()
         self._began = datetime.now().astimezone()
         self._tests: dict[str, Test] = {}
-        self._findings = Verdicts()
+        self._verdicts = Verdicts()
         self._settings = config.stash[SETTINGS]
         self._where = f"results in {self._settings.results}"
 
@@ -83,8 +83,8 @@ class Recorder:
             bundle=(self._relative(told.get("bundle", "")) or (before.bundle if before else "")),
             claim=told.get("claim", ""),
         )
-        if told.get("findings"):
-            self._findings = self._findings.with_(Verdicts.load(told["findings"]))
+        if told.get("verdicts"):
+            self._verdicts = self._verdicts.with_(Verdicts.load(told["verdicts"]))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -107,7 +107,7 @@ class Recorder:
         """Show every verdict, and where the results are."""
         if not self._tests:
             return
-        sentences = [*self._findings.failed, *self._findings.inconclusive, *self._findings.passed]
+        sentences = [*self._verdicts.failed, *self._verdicts.inconclusive, *self._verdicts.passed]
         if sentences:
             terminalreporter.section("harness gate")
             for line in sentences:
@@ -129,9 +129,9 @@ class Recorder:
                 userlands={there.name: _userland(there) for there in self._runtimes},
             ),
             tests=tuple(self._tests.values()),
-            series=self._findings.series,
-            comparisons=self._findings.comparisons,
-            budgets=self._findings.budgets,
+            series=self._verdicts.series,
+            comparisons=self._verdicts.comparisons,
+            budgets=self._verdicts.budgets,
         )
 
     def _relative(self, folder: str) -> str:

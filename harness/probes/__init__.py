@@ -19,7 +19,7 @@ __all__ = ["Client", "CustomProbe", "Reply", "Supplies", "Times", "ask", "client
 
 
 class Client(StrEnum):
-    """Which program, or whose socket, talks to the endpoint."""
+    """Which program, or whose socket, sends the request."""
 
     SOCAT = "socat"
     CURL = "curl"
@@ -58,8 +58,8 @@ def ask(
     """Let `client` ask the endpoint what the contract says; the reply is not judged here."""
     match promised:
         case BytesProbe():
-            talk = native.ask if client is Client.NATIVE else socat.ask
-            return talk(session, endpoint, promised.send.encode(), deadline, settled=settled(promised))
+            ask = native.ask if client is Client.NATIVE else socat.ask
+            return ask(session, endpoint, promised.send.encode(), deadline, settled=settled(promised))
         case HttpProbe():
             fetch = native.ask_page if client is Client.NATIVE else curl.ask
             return fetch(session, endpoint, promised.path, deadline)

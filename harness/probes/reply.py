@@ -26,7 +26,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One talk of one client to one endpoint."""
+    """One request of one client to one endpoint, and what came back."""
 
     endpoint: Endpoint
     #: `socat`, `curl`, `native` or `exec`.
@@ -47,7 +47,7 @@ class Reply:
 
     @property
     def reproducer(self) -> str:
-        """A line for a shell that talks to the endpoint in the same way, while the session lives."""
+        """A line for a shell that repeats the request while the session lives."""
         if not self.command:
             return f"(a socket of the harness's own, connected to {self.endpoint})"
         line = shlex.join(self.command)

@@ -1,4 +1,1 @@
-"""Views of results.json: each module has one function `view` from `Results` to text, and `outline` has what they share.
-
-terminal, html, markdown, junit; `compare` shows two files beside each other.
-"""
+"""Views of results.json: each module has one function `view` from `Results` to text; `summary` has what they share."""

@@ -80,7 +80,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def ms(value: float, kind: Kind = Kind.COLD) -> str:
-    """Return milliseconds; a talk with a running service takes less than one, so that it gets two digits more."""
+    """Return milliseconds; a request to a running service takes less than one and gets two digits more."""
     return f"{value:.1f}" if kind is Kind.COLD else f"{value:.3f}"
 
 

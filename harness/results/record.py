@@ -1,4 +1,4 @@
-"""results.json: what a run found, versioned; the report, `compare` and every other view are made of it alone.
+"""results.json: what a run found, versioned; the report, in every view, is made of it alone.
 
 Times are in the unit that a name ends in: `_s` seconds, `_ms` milliseconds. docs/results.schema.json is the same as a
 JSON Schema.
@@ -130,7 +130,7 @@ class Test(Record):
 
 
 class Sample(Record):
-    """One activation or one warm talk."""
+    """One activation or one warm request."""
 
     #: Mark -> milliseconds since the client connected, in the order of time; see `harness.timing.timeline.Mark`.
     at_ms: dict[str, NotNegative]

@@ -56,7 +56,7 @@ def open_session(store: Path, *binds: Bind, userland: Userland = HOST) -> Iterat
 
 @contextlib.contextmanager
 def open_pristine_session(store: Path, userland: Userland = HOST) -> Iterator[Session]:
-    """Open a session as `testing` does, but as a first login finds it: podman has never run there."""
+    """Open a session as `open_session` does, but as a first login finds it: podman has never run there."""
     with _open(_spec(store, userland=userland, writing=False)) as session:
         yield session
 

@@ -69,7 +69,7 @@ def become(start: Message, parent: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         if start["pinned"]:
             processors = sorted(os.sched_getaffinity(0))
-            os.sched_setaffinity(0, {processors[start["keeper"] % len(processors)]})  # two guests rarely on one
+            os.sched_setaffinity(0, {processors[start["supervisor"] % len(processors)]})  # two guests rarely on one
         console = os.open(f"{start['folder']}/console", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(console, 1)
@@ -78,12 +78,12 @@ def become(start: Message, parent: int) -> NoReturn:
         os.chdir("/")
         os.execve(start["argv"][0], start["argv"], start["env"])
     except BaseException as error:  # the forked child must never return into the parent's code
-        os.write(2, f"keeper: {error}\n".encode())
+        os.write(2, f"supervisor: {error}\n".encode())
     os._exit(127)
 
 
 def first_process(start: Message, parent: int) -> NoReturn:
-    """Be process 1 of a namespace: its end, or that of the keeper, is the end of everything in it."""
+    """Be process 1 of a namespace: its end, or that of the supervisor, is the end of everything in it."""
     try:
         syscalls.die_with(parent)
         if os.getuid() == 0:
@@ -98,7 +98,7 @@ def first_process(start: Message, parent: int) -> NoReturn:
                 code = os.waitstatus_to_exitcode(status)
                 os._exit(code if code >= 0 else 128 - code)
     except BaseException as error:
-        os.write(2, f"keeper: {error}\n".encode())
+        os.write(2, f"supervisor: {error}\n".encode())
     os._exit(127)
 
 
@@ -145,7 +145,7 @@ def keep(cgroup: str) -> None:
     start = receive()
     if start is None:
         return
-    child = launch(start | {"keeper": os.getpid()}, cgroup)
+    child = launch(start | {"supervisor": os.getpid()}, cgroup)
     try:
         ended = os.pidfd_open(child)
         poll = select.poll()

@@ -37,7 +37,7 @@ LOOKS = (16, 32, 64, 128, 256)
 FEWEST = 8
 
 
-#: What no client notices, in seconds: a warm talk takes some tenths of a millisecond, and a part of it is noise.
+#: What no client notices, in seconds: a warm request takes some tenths of a millisecond, and a part of it is noise.
 NEGLIGIBLE_S = 0.0001
 
 

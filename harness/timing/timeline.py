@@ -58,7 +58,7 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The marks that are known of one talk, in seconds since its first, in the order of time."""
+    """The marks that are known of one request, in seconds since its first, in the order of time."""
 
     at: Mapping[Mark, float]
     #: When the unit became active, in the same seconds: a container may answer before podman has told systemd.

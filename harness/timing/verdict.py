@@ -1,4 +1,4 @@
-"""One measurement and what it says: the samples, the verdict on each kind of talk, and the contract's budgets."""
+"""One measurement and what it says: the samples, the verdict on each kind of request, and the contract's budgets."""
 
 from __future__ import annotations
 

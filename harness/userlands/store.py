@@ -108,7 +108,10 @@ class UserlandStore:
         return self._given(name, image.id, f"image {reference}", fill)
 
     def remove(self, name: str) -> tuple[Unpacked, ...]:
-        """Remove a userland that no session is using; return what it was. Raises UsageError for an unknown name."""
+        """Remove a userland and return what it was; the caller makes sure that no session or guest runs in it.
+
+        Raises UsageError for an unknown name.
+        """
         _check_root()
         with self._locked(name):
             gone = tuple(one for one in self.unpacked() if one.name == name)

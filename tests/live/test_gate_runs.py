@@ -29,7 +29,7 @@ DELAY_S = 0.4
 SUITE = "suites/test_timing.py"
 NAME = "test_not_slower_than_allowed[echo-unit-tcp4]"
 
-#: Longest measurement, in seconds: for eight activations of each image on a busy machine. Warm talks would take longer.
+#: Longest measurement, in seconds: for eight activations of each image on a busy machine. Warm requests take longer.
 LIMIT = "40"
 ONE = ("--harness-transports=tcp4", "--harness-activation=unit", "-k", "slower", "-n0")
 
@@ -171,8 +171,8 @@ def test_the_command(tmp_path: Path, delayed: Callable[[float], Image], capsys: 
 def test_a_contract_with_a_client_of_its_own(
     tmp_path: Path, built: Callable[[str], Image], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is timed is the talk of the client in its image, of which an endpoint alone knows nothing."""
-    # As few samples as a verdict takes: each talk is a container.
+    """What is timed is the request of the client in its image, of which an endpoint alone knows nothing."""
+    # As few samples as a verdict takes: each request is a container.
     monkeypatch.setattr(gate_command, "Plan", partial(Plan, most=gate.FEWEST))
     same, file = built("containers/redis").reference, tmp_path / "r.json"
     given = ["gate", "--contract", str(REPOSITORY / "containers/redis"), "--transport", "unix", "--baseline", same]

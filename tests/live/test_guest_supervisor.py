@@ -1,4 +1,4 @@
-"""A guest's keeper that is killed takes the guest along, at whatever moment."""
+"""A guest's supervisor that is killed takes the guest along, at whatever moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.core.deadline import Deadline, wait_until
 
 FOLDER = Path(standalone.__file__).parent
 
-#: A keeper whose forked children ask for the signal of their parent's death only when the parent has gone.
+#: A supervisor whose forked children ask for the signal of their parent's death only when the parent has gone.
 LATE = f"""
 import os, sys
 sys.path.insert(0, {os.fspath(FOLDER)!r})
@@ -32,7 +32,7 @@ syscalls.die_with = late
 guest_supervisor.main()
 """
 
-#: How long a killed keeper's guest may take to be gone, in seconds.
+#: How long a killed supervisor's guest may take to be gone, in seconds.
 GONE_S = 10.0
 
 
@@ -57,7 +57,7 @@ def mark(tmp_path: Path) -> Iterator[str]:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_keeper_killed_right_after_its_fork_leaves_no_guest(tmp_path: Path, mark: str) -> None:
+def test_a_supervisor_killed_right_after_its_fork_leaves_no_guest(tmp_path: Path, mark: str) -> None:
     """The kernel sends no signal for a parent that ended before it was asked for one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folder = os.fspath(tmp_path / "exchange")
@@ -66,16 +66,16 @@ def test_a_keeper_killed_right_after_its_fork_leaves_no_guest(tmp_path: Path, ma
         ours,
         subprocess.Popen(
             [sys.executable, "-I", "-S", "-B", "-c", LATE, mark], stdin=theirs.fileno(), stderr=subprocess.PIPE
-        ) as keeper,
+        ) as supervisor,
     ):
         theirs.close()
         ours.send(json.dumps({"folder": folder, "cgroup_parent": ""}).encode())
         assert json.loads(ours.recv(1000)) == {"ready": True}
         start = {"argv": argv, "env": {}, "folder": folder, "memory_mb": 64, "pinned": False}
         ours.send(json.dumps(start).encode())
-        assert keeper.stderr is not None
-        assert keeper.stderr.readline() == b"forked\n"
+        assert supervisor.stderr is not None
+        assert supervisor.stderr.readline() == b"forked\n"
         assert len(processes(mark)) == 2
-        keeper.kill()
-        keeper.wait()
+        supervisor.kill()
+        supervisor.wait()
         wait_until(lambda: processes(mark), lambda left: not left, Deadline.after(GONE_S), "the guest to be gone")

@@ -303,7 +303,7 @@ def test_silence_ends_at_the_limit(harness_session: Session, transport: Transpor
 @both_clients
 @over("tcp4", "unix")
 def test_a_reply_that_never_ends(harness_session: Session, transport: Transport, client: Client) -> None:
-    """The limit is for the whole talk and not for each piece of it; what came by then is shown."""
+    """The limit is for the whole request and not for each piece of it; what came by then is shown."""
 
     def drip(_data: bytes) -> Iterator[bytes]:
         for _drop in range(30):

@@ -37,7 +37,7 @@ MODULES = ("vsock_loopback", "overlay", "ipv6", "tun", "fuse")
 #: The file in the exchange folder that tells the guest's init what to do.
 BOOT_FILE = "boot.json"
 
-#: The file in the exchange folder that its keeper holds a lock on, see flock(2).
+#: The file in the exchange folder that its supervisor holds a lock on, see flock(2).
 LOCK_FILE = "lock"
 
 #: Where an engine that can't share the exchange folder at its own path mounts it; the guest's init then binds it there.
@@ -69,7 +69,7 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """The program that is the guest, as its keeper starts it."""
+    """The program that is the guest, as its supervisor starts it."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]

@@ -75,7 +75,7 @@ class Uml:
             # A panic ends the program at once; warnings and worse go to the console.
             *("panic=-1", "loglevel=5", f"init={init}"),
         )
-        # The memory is a file without a name in TMPDIR, which the keeper has made for it where it could.
+        # The memory is a file without a name in TMPDIR, which the supervisor has made for it where it could.
         env = {"PATH": SYSTEM_PATH, "HOME": os.fspath(boot.folder), "TMPDIR": "/dev/shm"}  # noqa: S108
         return Launch(argv, env, modules=os.fspath(kernel.modules), pinned=True, disk="/dev/ubda")
 

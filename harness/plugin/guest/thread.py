@@ -66,14 +66,14 @@ class Owner:
         self,
         engine: Engine,
         build: Callable[[str], object],
-        errand: Callable[[Wanted, Path], Boot],
+        job: Callable[[Wanted, Path], Boot],
         time_scale: float,
     ) -> None:
-        """Make the folder; `build` makes the image of a contract, `errand` says what to boot and for what."""
+        """Make the folder; `build` makes the image of a contract, `job` says what to boot and for what."""
         self.guest = Guest()
         self._engine = engine
         self._build = build
-        self._job = errand
+        self._job = job
         self._time_scale = time_scale
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

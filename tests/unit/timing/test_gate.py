@@ -28,7 +28,7 @@ def both(pair: tuple[list[float], list[float]]) -> Samples:
 
 @pytest.mark.parametrize(("median_s", "allowed"), [(0.0002, 1.5), (0.15, 1.10)])
 def test_what_no_client_notices_is_allowed(median_s: float, allowed: float) -> None:
-    """A tenth of a millisecond is much beside a warm talk, and nothing beside an activation."""
+    """A tenth of a millisecond is much beside a warm request, and nothing beside an activation."""
     chance = random.Random(1)
     theirs, ours = ([late * chance.lognormvariate(0, NOISE) for _ in range(64)] for late in (median_s, median_s * 1.3))
     assert Rule(1.10).beside([median_s]).max_slowdown == pytest.approx(allowed)
