@@ -6,16 +6,14 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from harness.contract.image import ImageTable
-from harness.contract.model import Contract, contradictions, uncovered
-from harness.contract.probe import Asks, Probe, kinds
-from harness.contract.sockets import SocketTable
+from harness.contract.model import Contract
+from harness.contract.probe import Asks, kinds
 from harness.contract.types import Table, shortened
 from harness.core.errors import ContractError, UsageError
 
@@ -50,12 +48,12 @@ def load(path: Path) -> Contract:
 def parse(text: str, file: Path) -> Contract:
     """Return the contract that `text` is, as if it stood in `file`; raise ContractError with every mistake in it."""
     try:
-        data, document = _document(text)
+        document, single = _document(text)
     except ValueError as error:
         raise ContractError(os.fspath(file), [("TOML", str(error))]) from None
     except RecursionError:
         raise ContractError(os.fspath(file), [("TOML", "tables and arrays are nested too deeply")]) from None
-    contract = _checked(data, document, os.fspath(file))
+    contract = _checked(document, os.fspath(file), single=single)
     contract._folder = file.resolve().parent
     return contract
 
@@ -67,31 +65,30 @@ def of_image(reference: str, listen: Sequence[Mapping[str, Any]], probe: Mapping
     """
     last = re.split("[:@]", reference.rpartition("/")[2])[0].lower()
     name = re.sub("[^a-z0-9]+", "-", last)[:32].strip("-") or "image"
-    data = {"schema": 1, "name": name, "image": {"reference": reference}, "sockets": list(listen), "probe": dict(probe)}
-    return _checked(data, json.dumps({**data, "probe": [probe]}), f"{reference} (in a test)")
+    data = {
+        "schema": 1,
+        "name": name,
+        "image": {"reference": reference},
+        "sockets": list(listen),
+        "probe": [dict(probe)],
+    }
+    return _checked(json.dumps(data), f"{reference} (in a test)", single=True)
 
 
-def _checked(data: dict[str, Any], document: str, where: str) -> Contract:
-    """Return the contract that a document is, as a dictionary and as JSON; raise ContractError."""
+def _checked(document: str, where: str, *, single: bool) -> Contract:
+    """Return the contract that a JSON document is; raise ContractError.
+
+    `single` says that the file has one table `probe` instead of an array.
+    """
     _ = kinds()  # an error in another package is none of the contract's
-    mistakes: list[tuple[str, str]] = []
-    wrong: set[tuple[int | str, ...]] = set()
-    contract = None
-    #: The tables that are right by themselves, in the order of the file, also where others are wrong.
-    right: list[Table] = []
     try:
-        contract = Contract.model_validate_json(document, context=right)
+        return Contract.model_validate_json(document)
     except ValidationError as error:
-        mistakes = _mistakes(error, single=isinstance(data.get("probe"), dict))
-        wrong = {item["loc"][:2] for item in error.errors(include_url=False, include_input=False)}
-    mistakes += _together(data, right, wrong)
-    if mistakes or contract is None:
-        raise ContractError(where, mistakes)
-    return contract
+        raise ContractError(where, _mistakes(error, single=single)) from None
 
 
-def _document(text: str) -> tuple[dict[str, Any], str]:
-    """Return a TOML text as a dictionary and as JSON; raise ValueError or RecursionError.
+def _document(text: str) -> tuple[str, bool]:
+    """Return a TOML text as JSON, and whether it has one table `probe`; raise ValueError or RecursionError.
 
     By way of JSON: there pydantic's strict mode takes an array for a tuple and a text for an enum, and no more. A date
     is no value of a contract; as a table it is refused wherever it stands.
@@ -103,33 +100,9 @@ def _document(text: str) -> tuple[dict[str, Any], str]:
             raise ValueError(f"a line has {LONGEST_LINE} characters at most (at line {number})")
     data = tomllib.loads(text)
     probe = data.get("probe")
-    whole = {**data, "probe": [probe]} if isinstance(probe, dict) else data
-    return data, json.dumps(whole, default=lambda value: {"date": str(value)})
-
-
-def _together(
-    data: dict[str, Any], right: Sequence[Table], wrong: Collection[tuple[int | str, ...]]
-) -> Iterator[tuple[str, str]]:
-    """Yield the mistakes that several keys make together, of those tables that are `right` by themselves."""
-    given = data.get("probe")
-    single = isinstance(given, dict)
-    places = range(len(given) if isinstance(given, list) else int(single))
-    numbers = [number for number in places if ("probe", number) not in wrong]
-    sockets = [table for table in right if isinstance(table, SocketTable)]
-    found = [table for table in right if isinstance(table, Asks)]
-    probes: list[tuple[str, Probe]] = [
-        ("probe" if single else f"probe[{number}]", probe) for number, probe in zip(numbers, found, strict=False)
-    ]
-    if data.get("sockets") == []:
-        yield "sockets", "at least one is needed"
-    image = next((table for table in right if isinstance(table, ImageTable)), None)
-    yield from contradictions(sockets, probes, image if "image" in data else ImageTable())
-    # What a wrong table may be for nobody knows.
-    entries = data.get("sockets")
-    if sockets and probes and isinstance(entries, list) and (len(sockets), len(probes)) == (len(entries), len(places)):
-        used = frozenset(transport for table in sockets if table.probed for transport in table.transports)
-        if lacking := uncovered(used, [probe for _key, probe in probes]):
-            yield "probe", f"none is for {', '.join(lacking)}"
+    single = isinstance(probe, dict)
+    whole = {**data, "probe": [probe]} if single else data
+    return json.dumps(whole, default=lambda value: {"date": str(value)}), single
 
 
 def load_all(paths: list[Path]) -> tuple[Contract, ...]:
@@ -170,10 +143,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _mistakes(error: ValidationError, *, single: bool) -> list[tuple[str, str]]:
-    """Return pydantic's errors as (key, text), the key as one would write it in TOML.
-
-    `single` says that the file has one table `probe` instead of an array.
-    """
+    """Return pydantic's errors as (key, text), the key as one would write it in TOML."""
     found = []
     for item in error.errors(include_url=False):
         location = item["loc"]

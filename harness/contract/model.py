@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from harness.contract.image import ImageTable
 from harness.contract.probe import ClientImage, ExecProbe, Probe
@@ -78,6 +87,21 @@ class Contract(Table):
 
     _folder: Path = PrivateAttr(default=Path())
 
+    @field_validator("sockets")
+    @classmethod
+    def _sockets_fit(cls, sockets: tuple[SocketTable, ...]) -> tuple[SocketTable, ...]:
+        _refuse(_among_sockets([table.listener for table in sockets]))
+        return sockets
+
+    @field_validator("probes")
+    @classmethod
+    def _probes_fit(cls, probes: tuple[Probe, ...], given: ValidationInfo) -> tuple[Probe, ...]:
+        # What is wrong by itself is not given here.
+        found = [*_among_probes(given.data["sockets"], probes)] if "sockets" in given.data else []
+        found += _unknown_secrets(given.data["image"], probes) if "image" in given.data else []
+        _refuse(found)
+        return probes
+
     @property
     def folder(self) -> Path:
         """Where the file is that this was loaded from; the image's sources are there."""
@@ -86,7 +110,7 @@ class Contract(Table):
     @property
     def transports(self) -> tuple[Transport, ...]:
         """Every transport that a client uses, in the table's order."""
-        used = {transport for table in self.sockets if table.probed for transport in table.transports}
+        used = _asked(self.sockets)
         return tuple(transport for transport in Transport if transport in used)
 
     def probe(self, transport: Transport) -> Probe:
@@ -100,25 +124,26 @@ class Contract(Table):
         return tuple(dict.fromkeys(image for image in images if image))
 
 
-def contradictions(
-    sockets: Sequence[SocketTable], probes: Sequence[tuple[str, Probe]], image: ImageTable | None
-) -> Iterator[tuple[str, str]]:
-    """Yield (key, text) of the mistakes that tables make together which are right by themselves.
-
-    Of arrays the right tables are here, each probe with its key; `image` is None where it has mistakes.
-    """
-    yield from _among_sockets([table.listener for table in sockets])
-    if sockets:
-        used = frozenset(transport for table in sockets if table.probed for transport in table.transports)
-        yield from _among_probes(used, probes)
-    if image is not None:
-        known = {secret.name for secret in image.secrets}
-        for key, probe in probes:
-            for name in sorted(set(probe.secrets) - known) if isinstance(probe, ExecProbe) else ():
-                yield f"{key}.stdin", f"there is no secret '{name[:80]}' in image.secrets"
+#: Where a mistake is below a field of the contract, and what it is.
+_Mistake = tuple[tuple[int | str, ...], str]
 
 
-def _among_sockets(listeners: Sequence[Listener]) -> Iterator[tuple[str, str]]:
+def _refuse(mistakes: Iterable[_Mistake]) -> None:
+    """Raise an error with all mistakes of a field, which pydantic then tells beside those of the others."""
+    errors = [
+        InitErrorDetails(type=PydanticCustomError("value_error", "{text}", {"text": text}), loc=place, input=None)
+        for place, text in mistakes
+    ]
+    if errors:
+        raise ValidationError.from_exception_data("contract", errors)
+
+
+def _asked(sockets: Iterable[SocketTable]) -> frozenset[Transport]:
+    """Return the transports that clients use."""
+    return frozenset(transport for table in sockets if table.probed for transport in table.transports)
+
+
+def _among_sockets(listeners: Sequence[Listener]) -> Iterator[_Mistake]:
     asked: dict[Transport, Listener] = {}
     bound: dict[Transport, dict[str, Listener]] = {transport: {} for transport in Transport}
     for listener in listeners:
@@ -126,37 +151,41 @@ def _among_sockets(listeners: Sequence[Listener]) -> Iterator[tuple[str, str]]:
             where = listener.path or str(listener.port)
             if (other := bound[transport].setdefault(where, listener)) is not listener:
                 same = listener.line if listener.line == other.line else f"{other.line} and {listener.line}"
-                yield "sockets", f"the same address stands twice: {same}"
+                yield (), f"the same address stands twice: {same}"
             elif listener.probed and asked.setdefault(transport, listener) is not listener:
                 yield (
-                    "sockets",
+                    (),
                     f"the transport '{transport}' stands twice, and a client could reach only one of them; "
                     "set 'probed = false' for the others",
                 )
-    if listeners and not asked:
-        yield "sockets", "none is probed: at least one must not say 'probed = false'"
+    if not listeners:
+        yield (), "at least one is needed"
+    elif not asked:
+        yield (), "none is probed: at least one must not say 'probed = false'"
 
 
-def _among_probes(used: frozenset[Transport], probes: Sequence[tuple[str, Probe]]) -> Iterator[tuple[str, str]]:
-    owners: dict[Transport, str] = {}
-    for key, probe in probes:
-        meant = used if probe.transports is None else frozenset(probe.transports)
+def _among_probes(sockets: Sequence[SocketTable], probes: Sequence[Probe]) -> Iterator[_Mistake]:
+    used = _asked(sockets)
+    owners: dict[Transport, int] = {}
+    for number, probe in enumerate(probes):
         if probe.transports is None and len(probes) > 1:
-            yield key, "required key 'transports' is missing: there are several probes"
+            yield (number,), "required key 'transports' is missing: there are several probes"
             continue
+        meant = used if probe.transports is None else frozenset(probe.transports)
         if strange := sorted(meant - used):
-            yield f"{key}.transports", f"no socket that is probed has {', '.join(strange)}"
+            yield (number, "transports"), f"no socket that is probed has {', '.join(strange)}"
         for transport in sorted(meant & used):
-            if owners.setdefault(transport, key) != key:
-                yield f"{key}.transports", f"'{transport}' has a probe already: {owners[transport]}"
+            if owners.setdefault(transport, number) != number:
+                yield (number, "transports"), f"'{transport}' has a probe already: probe[{owners[transport]}]"
         for text in probe.wrong_transports(meant & used):
-            end, _colon, told = text.partition(": ")
-            yield f"{key}{end}", told
+            key, _colon, told = text.partition(": ")
+            yield (number, key.removeprefix(".")), told
+    if (lacking := sorted(used - set(owners))) and all(probe.transports for probe in probes):
+        yield (), f"none is for {', '.join(lacking)}"
 
 
-def uncovered(used: frozenset[Transport], probes: Sequence[Probe]) -> list[Transport]:
-    """Return the transports that no probe is for."""
-    if any(probe.transports is None for probe in probes):
-        return []
-    meant = {transport for probe in probes for transport in probe.transports or ()}
-    return sorted(used - meant)
+def _unknown_secrets(image: ImageTable, probes: Sequence[Probe]) -> Iterator[_Mistake]:
+    known = {secret.name for secret in image.secrets}
+    for number, probe in enumerate(probes):
+        for name in sorted(set(probe.secrets) - known) if isinstance(probe, ExecProbe) else ():
+            yield (number, "stdin"), f"there is no secret '{name[:80]}' in image.secrets"

@@ -5,18 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 from pydantic_core import SchemaError
 
 T = TypeVar("T")
@@ -29,13 +20,6 @@ class Table(BaseModel):
     """A TOML table: unknown keys are refused, values don't change after loading and are never converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="after")
-    def _collect(self, info: ValidationInfo) -> Self:
-        """Add this table, which is right by itself, to the list that is the validation's context, if there is one."""
-        if info.context is not None:
-            info.context.append(self)
-        return self
 
 
 def allowed(pattern: str, what: str) -> AfterValidator:
