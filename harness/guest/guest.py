@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import secrets
-import select
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from harness import standalone
 from harness.core.deadline import Deadline
 from harness.core.errors import CapabilityMissing, GuestError
 from harness.core.locking import is_locked
 from harness.core.process import base_environment
 from harness.guest.engines.base import BOOT_FILE, FOLDER_VARIABLE, LOCK_FILE, MODULES, Boot, Engine
 from harness.session import factory
+from harness.session.owned_process import OwnedProcess
 from harness.standalone import cgroups
 
 #: Longest wait for the supervisor to start, in seconds; it takes 0.05 s.
 _SUPERVISOR_LIMIT_S = 20.0
-
-#: Longest end of a guest with all its processes and its folder, in seconds; it takes 0.1 s.
-_CLOSE_LIMIT_S = 30.0
 
 #: Pause between two looks at the exchange folder, in seconds.
 _LOOK_S = 0.05
@@ -85,20 +77,13 @@ class Guest:
         self.folder = folder or new_folder()
         self._engine: Engine | None = None
         self._ended: int | None = None
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Only root's supervisor needs a cgroup: an ordinary user's guest ends with its processes' parents.
         scope = factory.scope() if factory.is_isolated() else ()
-        with theirs:
-            self._supervisor = subprocess.Popen(
-                [*scope, *standalone.command("guest_supervisor")],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=base_environment(),
-            )
+        self._supervisor = OwnedProcess("guest", GuestError, scope, base_environment())
         try:
             self._send({"folder": os.fspath(self.folder), "cgroup_parent": _cgroup_parent()})
-            self._await_ready()
+            if self._heard(_SUPERVISOR_LIMIT_S) is None:
+                raise GuestError(f"The supervisor of a guest did not start within {_SUPERVISOR_LIMIT_S:g} s.")
         except BaseException:
             self.close()
             raise
@@ -106,9 +91,7 @@ class Guest:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -- the guest ----------------------------------------------------------------------------------------------
@@ -169,10 +152,8 @@ class Guest:
 
     def ended(self) -> int | None:
         """Return the exit status of the guest's program, None while it runs."""
-        while self._ended is None and select.select([self._channel], [], [], 0)[0]:
-            message = self._receive()
-            if "ended" in message:
-                self._ended = int(message["ended"])
+        while self._ended is None and (message := self._heard(0)):
+            self._ended = message.get("ended")
         return self._ended
 
     def status(self) -> int | None:
@@ -205,45 +186,18 @@ class Guest:
 
     def close(self) -> None:
         """End the guest and remove the exchange folder."""
-        self._channel.close()
-        assert self._supervisor.stderr is not None
-        self._supervisor.stderr.close()
-        try:
-            self._supervisor.wait(_CLOSE_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self._supervisor.kill()
-            self._supervisor.wait()
-            raise GuestError(
-                f"A guest did not end within {_CLOSE_LIMIT_S:g} s.",
-                hint="'python -m harness sweep' removes what is left of it.",
-            ) from None
+        self._supervisor.end()
 
     def _send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # then `_receive` says why
-            self._channel.send(json.dumps(message).encode())
+        self._supervisor.send(json.dumps(message).encode())
 
-    def _await_ready(self) -> None:
-        self._channel.settimeout(_SUPERVISOR_LIMIT_S)
-        try:
-            self._receive()
-        except TimeoutError:
-            raise GuestError(f"The supervisor of a guest did not start within {_SUPERVISOR_LIMIT_S:g} s.") from None
-
-    def _receive(self) -> dict[str, Any]:
-        """Return the supervisor's next message; raise GuestError when it has failed."""
-        try:
-            data = self._channel.recv(65536)
-        except ConnectionResetError:
-            data = b""
-        message: dict[str, Any] = json.loads(data) if data else {"error": "it ended"}
-        if "error" in message:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._supervisor.wait(0.5)
-            assert self._supervisor.stderr is not None
-            os.set_blocking(self._supervisor.stderr.fileno(), False)
-            said = (self._supervisor.stderr.read() or b"").decode(errors="replace")
-            raise GuestError(f"The supervisor of a guest failed: {message['error']}.", evidence={"supervisor": said})
-        return message
+    def _heard(self, limit_s: float) -> dict[str, Any] | None:
+        """Return the supervisor's next message, None when none comes in time; raise GuestError when it has failed."""
+        message = self._supervisor.receive(limit_s)
+        if message is None or (message and "error" not in message):
+            return message
+        why = message.get("error", "it ended")
+        raise GuestError(f"The supervisor of a guest failed: {why}.", evidence={"supervisor": self._supervisor.said()})
 
 
 def _cgroup_parent() -> str:

@@ -6,16 +6,13 @@ import contextlib
 import json
 import os
 import secrets
-import select
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import standalone
 from harness.core import account as accounts
 from harness.core.deadline import Deadline
 from harness.core.errors import CapabilityMissing, SessionError, WaitTimeout
@@ -25,7 +22,8 @@ from harness.core.userland import HOST, Userland
 from harness.session import oci_runtime
 from harness.session import spec as specs
 from harness.session.manager import Manager
-from harness.session.session import Lease, Session
+from harness.session.owned_process import OwnedProcess
+from harness.session.session import Session
 from harness.session.spec import Bind, Paths, Spec
 
 #: Where a session sees the shared store of images.
@@ -37,9 +35,6 @@ DISK_VARIABLE = "HARNESS_SESSION_DISK"
 
 #: Longest wait for a session, in seconds; the supervisor's own limit is a little shorter.
 _OPEN_LIMIT_S = 40.0
-
-#: Longest wait for its end; a zombie of the session may wait seconds for a slow process 1 of the machine.
-_CLOSE_LIMIT_S = 30.0
 
 
 @contextlib.contextmanager
@@ -162,7 +157,7 @@ def cgroup_root(mounts: Path = Path("/proc/self/mountinfo")) -> Path:
 @contextlib.contextmanager
 def _open(spec: Spec) -> Iterator[Session]:
     """Start the supervisor, wait for the session, end both on the way out."""
-    supervisor = _Supervisor()
+    supervisor = OwnedProcess("session", SessionError, scope(), _supervisor_environment())
     try:
         supervisor.send(json.dumps(asdict(spec)).encode())
         session = _await_ready(spec, supervisor)
@@ -174,85 +169,24 @@ def _open(spec: Spec) -> Iterator[Session]:
         supervisor.end()
 
 
-class _Supervisor:
-    """The process that owns a session, and the channel to it; it ends the session when the channel closes."""
-
-    def __init__(self) -> None:
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.kept = False
-        with theirs:
-            self._process = subprocess.Popen(
-                [*scope(), *standalone.command("session_supervisor")],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=_supervisor_environment(),
-            )
-
-    def send(self, message: bytes) -> None:
-        """Send one message; that nobody is there to take it is noticed when no answer comes."""
-        with contextlib.suppress(ConnectionError):
-            self.channel.send(message)
-
-    def keep(self) -> None:
-        """Let supervisor and session go on when the channel closes."""
-        self.send(b"keep")
-        self.kept = True
-
-    def said(self) -> str:
-        """Return what it has printed, which is nothing unless it failed."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.2)
-        assert self._process.stderr is not None
-        os.set_blocking(self._process.stderr.fileno(), False)
-        return (self._process.stderr.read() or b"").decode(errors="replace")
-
-    def end(self) -> None:
-        """Close the channel and wait until nothing is left; `Popen.wait` would poll, every 50 ms at the end."""
-        self.channel.close()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-        if self.kept:
-            self._process.returncode = 0  # not ours any more
-            return
-        if self._process.poll() is not None:
-            return
-        ended = os.pidfd_open(self._process.pid)
-        gone, _, _ = select.select([ended], [], [], _CLOSE_LIMIT_S)
-        os.close(ended)
-        if not gone:
-            self._process.kill()
-        self._process.wait()
-        if not gone:
-            raise SessionError(
-                f"A session did not end within {_CLOSE_LIMIT_S:g} s.",
-                hint="'python -m harness sweep' removes what is left of it.",
-            )
-
-
-def _await_ready(spec: Spec, supervisor: _Supervisor) -> Session:
+def _await_ready(spec: Spec, supervisor: OwnedProcess) -> Session:
     """Read what the supervisor says until the session is ready."""
     deadline = Deadline.after(_OPEN_LIMIT_S)
     heard: dict[str, Any] = {}
-    while True:
-        supervisor.channel.settimeout(max(0.01, deadline.remaining_s))
-        try:
-            data, descriptors, _flags, _address = socket.recv_fds(supervisor.channel, 1 << 20, 1)
-        except TimeoutError:
-            raise WaitTimeout("a session", deadline.elapsed_s, heard) from None
-        except ConnectionError:
-            data = b""
-        if not data:
+    while "ready" not in heard:
+        message = supervisor.receive(deadline.remaining_s)
+        if message is None:
+            raise WaitTimeout("a session", deadline.elapsed_s, heard)
+        heard |= message
+        if not message:
             raise _not_made("its supervisor ended", supervisor, heard)
-        heard |= json.loads(data)
         if "error" in heard:
             raise _not_made(f"could not {heard['step']}: {heard['error']}", supervisor, heard)
-        if "ready" in heard:
-            manager = Manager(socket.socket(fileno=descriptors[0]), spec.uid)
-            return _session(spec, heard["init"], heard["cgroup"], manager, supervisor)
+    manager = Manager(socket.socket(fileno=heard["descriptors"][0]), spec.uid)
+    return _session(spec, heard["init"], heard["cgroup"], manager, supervisor)
 
 
-def _not_made(why: str, supervisor: _Supervisor, heard: dict[str, Any]) -> SessionError:
+def _not_made(why: str, supervisor: OwnedProcess, heard: dict[str, Any]) -> SessionError:
     return SessionError(
         f"No throwaway session could be made: {why}.",
         hint=hint(why).advice or "'python -m harness doctor' tells what this machine lacks.",
@@ -260,7 +194,7 @@ def _not_made(why: str, supervisor: _Supervisor, heard: dict[str, Any]) -> Sessi
     )
 
 
-def _session(spec: Spec, init: int, cgroup: str, manager: Manager, lease: Lease) -> Session:
+def _session(spec: Spec, init: int, cgroup: str, manager: Manager, supervisor: OwnedProcess) -> Session:
     account = accounts.throwaway() if is_isolated() else accounts.current()
     root, prefix = Path("/"), _through_the_manager()
     if is_isolated():
@@ -268,7 +202,7 @@ def _session(spec: Spec, init: int, cgroup: str, manager: Manager, lease: Lease)
     client_prefix = prefix if is_isolated() else ()
     return Session(
         Path(cgroup).name, account, spec.paths, spec.env, manager, prefix, client_prefix, root, Path(cgroup),
-        init, spec.own_network, lease,
+        init, spec.own_network, supervisor,
     )  # fmt: skip
 
 

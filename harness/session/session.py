@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from harness.core.account import Account
 from harness.core.deadline import Deadline, wait_until
@@ -20,6 +19,7 @@ from harness.core.process import Completed, run, run_with_progress
 from harness.core.progress import Progress, silent
 from harness.core.transports import ROWS, Listener, Transport
 from harness.session.manager import Manager
+from harness.session.owned_process import OwnedProcess
 from harness.session.spec import Paths
 from harness.standalone import syscalls
 
@@ -28,17 +28,6 @@ COMMAND_LIMIT_S = 30.0
 
 #: Longest wait for a port that another session has, in seconds; a test holds one for a few.
 _PORT_LIMIT_S = 300.0
-
-
-class Lease(Protocol):
-    """The supervisor's side of a session."""
-
-    @property
-    def kept(self) -> bool:
-        """Whether the session goes on when the harness ends."""
-
-    def keep(self) -> None:
-        """Let the session go on when the harness ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +52,8 @@ class Session:
     init: int
     #: Whether ports are the session's own, so that those of a contract are always free.
     own_network: bool
-    #: What decides how long the session lives.
-    _lease: Lease
+    #: Ends the session with the harness, unless it is told to keep it.
+    _supervisor: OwnedProcess
     _descriptors: dict[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -285,11 +274,11 @@ class Session:
     @property
     def kept(self) -> bool:
         """Whether `keep` was called; what is in the session is then left as it is."""
-        return self._lease.kept
+        return self._supervisor.kept
 
     def keep(self) -> None:
         """Let the session outlive the harness, for a person to look into; `python -m harness sweep --kept` ends it."""
-        self._lease.keep()
+        self._supervisor.keep()
 
     def close(self) -> None:
         """Give up what this object holds of the session; the session itself is ended by who opened it."""

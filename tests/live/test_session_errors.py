@@ -21,6 +21,7 @@ from harness.core.userland import HOST
 from harness.images.store import ImageStore
 from harness.runtime.runtime import Runtime
 from harness.session import factory
+from harness.session.owned_process import OwnedProcess
 from harness.session.session import Session
 from harness.session.spec import Bind
 from tests.helpers.processes import DEFAULT_SIGNALS
@@ -58,12 +59,12 @@ def supervisors(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The process ids of all supervisors that the test starts."""
     started: list[int] = []
 
-    class Noted(factory._Supervisor):
-        def __init__(self) -> None:
-            super().__init__()
-            started.append(self._process.pid)
+    class Noted(OwnedProcess):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            started.append(self.pid)
 
-    monkeypatch.setattr(factory, "_Supervisor", Noted)
+    monkeypatch.setattr(factory, "OwnedProcess", Noted)
     return started
 
 
@@ -177,6 +178,7 @@ HARNESS = """
 import json, sys, time
 from pathlib import Path
 from harness.session import factory
+from harness.session.owned_process import OwnedProcess
 from harness.session.session import Session
 with factory.open_pristine_session(Path(sys.argv[1])) as session:
     session.run(["/bin/sh", "-c", "setsid -f sleep 300 >/dev/null 2>&1"])
