@@ -13,10 +13,10 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 
 from harness import contract as contracts
 from harness.cli.command import Command, say
@@ -74,6 +74,15 @@ class Calibration:
     verdicts: Mapping[Verdict, float]
     #: Samples of each image that the median replay took until its verdict.
     taken: int
+
+
+def mad(values: Sequence[float]) -> float:
+    """Return the median absolute deviation from the median, not scaled.
+
+    Rousseeuw and Croux (1993), "Alternatives to the Median Absolute Deviation", equation 1.1 without its factor.
+    """
+    middle = median(values)
+    return median([abs(value - middle) for value in values])
 
 
 def delayed(subject: Contract, delay_s: float, folder: Path) -> Contract:
@@ -176,7 +185,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="harness-calibrate-") as folder:
         plain = trial(runtime, subject, Path(folder, "plain"))
         tried = measured_of(plain, _TRIAL_S)
-        cold_s = median([found.median_s for found in tried.values()])
+        cold_s = median([median([one.whole_s for one in found.cold]) for found in tried.values()])
         images = build(runtime, subject, cold_s, Path(folder))
     started = time.monotonic()
     seconds = options.minutes * 60
@@ -187,7 +196,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     middle = median(baseline)
     say(f"cold activation {cold_s * 1000:.0f} ms in a trial of {_TRIAL_S:.0f} s, {middle * 1000:.0f} ms in the record")
     say(f"one round {turn_s * 1000:.0f} ms, {rounds} rounds in {seconds:.0f} s, {len(baseline)} of each image")
-    deviation, spread = (of(baseline) / middle for of in (statistics.mad, statistics.deviation))
+    deviation, spread = (of(baseline) / middle for of in (mad, stdev))
     say(f"noise of one cold activation: MAD {deviation:.1%}, standard deviation {spread:.1%} of the median")
     say(f"{'':16} {'ratio, 95 %':>21} {'allowed':>8} {'limit':>6} {'samples':>8}    pass   regr.  incon.  median")
     for one in judge(measured, turn_s):

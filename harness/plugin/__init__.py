@@ -38,6 +38,11 @@ ATTRIBUTE = "harness"
 DESELECTED = "harness_deselected"
 
 
+def params(item: pytest.Item) -> dict[str, Any]:
+    """Return the parameters of a test by their names; {} where it has none."""
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     options.add_options(parser)

@@ -72,7 +72,7 @@ def settings() -> dict[str, Setting]:
         Setting("transports", "LIST", _transports, "", "probe only by these, such as tcp4,udp6 (default: all)"),
         Setting("activation", "LIST", _activations, "",
                 "activate only by these, such as unit,quadlet (default: all that the userland is capable of)"),
-        Setting("base", "BASE", _auto(_BASES), "auto",
+        Setting("base", "BASE", _one_of(_BASES, "auto"), "auto",
                 "build images on auto, fedora or debian (default: auto, fedora where a registry answers)"),
         Setting("keep", "WHEN", _one_of(_KEEP), "never",
                 "keep the session of a test after it: never, on-failure or always (default: never)"),
@@ -80,7 +80,7 @@ def settings() -> dict[str, Setting]:
                 "multiply every time limit of the contracts (default: 1)"),
         Setting("guest", "WHEN", _one_of(_MODES), "auto",
                 "run tests in a guest kernel: auto, those that need one; never; or always (default: auto)"),
-        Setting("guest-engine", "ENGINE", _auto(_ENGINES), "auto",
+        Setting("guest-engine", "ENGINE", _one_of(_ENGINES, "auto"), "auto",
                 "boot the guest by auto, uml or virtme (default: auto, the first that works)"),
         Setting("guest-kernel", "KERNEL", str, "",
                 "boot this kernel, a release or an image, by the engine virtme (default: the newest installed)"),
@@ -227,27 +227,16 @@ def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(name) for name in known if not names or name in names)
 
 
-def _one_of(where: str) -> Callable[[str], StrEnum]:
-    """Return what makes a text a member of the enumeration that is there."""
-
-    def parse(text: str) -> StrEnum:
-        kind: type[StrEnum] = pkgutil.resolve_name(where)
-        if text not in tuple(kind):
-            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(repr(str(name)) for name in kind)}")
-        return kind(text)
-
-    return parse
-
-
-def _auto(where: str) -> Callable[[str], StrEnum | None]:
-    """Return the same for a text that may be 'auto', too, which leaves the choice open."""
+def _one_of(where: str, *others: str) -> Callable[[str], StrEnum | None]:
+    """Return what makes a text a member of the enumeration that is there, and one of the `others` None."""
 
     def parse(text: str) -> StrEnum | None:
         kind: type[StrEnum] = pkgutil.resolve_name(where)
-        if text != "auto" and text not in tuple(kind):
-            known = ", ".join(repr(name) for name in ("auto", *map(str, kind)))
-            raise argparse.ArgumentTypeError(f"'{text}' is none of {known}")
-        return None if text == "auto" else kind(text)
+        if text in others:
+            return None
+        if text not in tuple(kind):
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(map(repr, (*others, *map(str, kind))))}")
+        return kind(text)
 
     return parse
 

@@ -11,10 +11,10 @@ import pytest
 from harness.activation import Activation, activations
 from harness.capabilities.table import GUEST
 from harness.contract import Contract, ExecProbe
-from harness.core.errors import Blame, CapabilityMissing, UsageError
+from harness.core.errors import Blame, CapabilityMissing, HarnessError, UsageError
 from harness.core.transports import ROWS, Transport
 from harness.core.userland import HOST
-from harness.plugin import DESELECTED, recorder
+from harness.plugin import DESELECTED, params, recorder
 from harness.plugin.exclusive import measures
 from harness.plugin.input_errors import InputError
 from harness.plugin.settings import SETTINGS
@@ -188,8 +188,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _contracts(item: pytest.Item) -> list[str]:
     """Return the names of the contracts that a test needs by its fixtures, a case apart."""
-    params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    return [str(value) for value in params.values() if isinstance(value, ContractName)]
+    return [str(value) for value in params(item).values() if isinstance(value, ContractName)]
 
 
 def _has_ways(item: pytest.Item) -> bool:
@@ -199,22 +198,14 @@ def _has_ways(item: pytest.Item) -> bool:
 
 def _lacks(item: pytest.Item, argument: str) -> bool:
     """Whether a test that takes a case, or the name of an activation, was given none."""
-    callspec = getattr(item, "callspec", None)
-    takes_one = argument in getattr(item, "fixturenames", ())
-    return takes_one and not (callspec and isinstance(callspec.params.get(argument), (Case, str)))
+    return argument in getattr(item, "fixturenames", ()) and not isinstance(params(item).get(argument), (Case, str))
 
 
 def _beyond_userland(item: pytest.Item) -> bool:
     """Whether a test is by an activation that its userland is left without."""
-    params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    case = params.get("harness_case")
-    way = (
-        case.activation
-        if isinstance(case, Case)
-        else params.get("harness_activation_name")
-        if _has_ways(item)
-        else None
-    )
+    case = params(item).get("harness_case")
+    named = params(item).get("harness_activation_name") if _has_ways(item) else None
+    way = case.activation if isinstance(case, Case) else named
     return way is not None and way not in runtime_of(item).activations
 
 
@@ -246,8 +237,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def runtime_of(item: pytest.Item) -> Runtime:
     """Return the runtime of a test's userland, that of the first for a test which has none."""
-    callspec = getattr(item, "callspec", None)
-    name = callspec.params.get("harness_userland") if callspec else None
+    name = params(item).get("harness_userland")
     return item.config.stash[RUNTIMES][name] if name else item.config.stash[RUNTIME]
 
 
@@ -261,11 +251,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail("the mark 'harness_requires' takes names of capabilities", pytrace=False)
         for name in mark.args:
             if not runtime.capabilities.has(name):
-                _do_without(item, runtime, name)
+                lacking = runtime.capabilities.get(name)
+                problem = runtime.guest.problem or "this run has prepared none"
+                why = f" No guest can stand in: {problem}." if name in GUEST else ""
+                _do_without(item, CapabilityMissing(name, lacking.detail, lacking.hint), "capability", why)
     for mark in item.iter_markers("harness_program"):
         for name in mark.args:
             if not runtime.has_program(name):
-                _do_without_program(item, runtime, name)
+                _do_without(item, _no_program(name), "program")
 
 
 def _expect(item: pytest.Item, runtime: Runtime, name: str, *versions: str, issue: str) -> None:
@@ -275,23 +268,17 @@ def _expect(item: pytest.Item, runtime: Runtime, name: str, *versions: str, issu
         item.add_marker(pytest.mark.xfail(strict=True, reason=f"{name} {found}: {issue}"))
 
 
-def _do_without(item: pytest.Item, runtime: Runtime, name: str) -> None:
-    """Skip the test, or fail it in a strict run, since the machine lacks a capability."""
-    capability = runtime.capabilities.get(name)
-    error = CapabilityMissing(name, capability.detail, capability.hint)
-    problem = runtime.guest.problem or "this run has prepared none"
-    why = f" No guest can stand in: {problem}." if name in GUEST else ""
+def _no_program(name: str) -> HarnessError:
+    return HarnessError(
+        f"The client program '{name}' of the contract's probe is not installed.",
+        hint="Install it, or give the probe an 'image' that has it.",
+        blame=Blame.MACHINE,
+    )
+
+
+def _do_without(item: pytest.Item, error: HarnessError, what: str, why: str = "") -> None:
+    """Skip the test, or fail it in a strict run, since the machine lacks something."""
     if item.config.stash[SETTINGS].strict:
         item.stash[recorder.BLAME] = error.blame
-        pytest.fail(f"{error}{why}\nThe run is strict: a missing capability fails.", pytrace=False)
+        pytest.fail(f"{error}{why}\nThe run is strict: a missing {what} fails.", pytrace=False)
     pytest.skip(f"{error.sentence}{why} Hint: {error.hint}")
-
-
-def _do_without_program(item: pytest.Item, runtime: Runtime, name: str) -> None:
-    """Skip the test, or fail it in a strict run, since a contract's client program is not installed."""
-    sentence = f"The client program '{name}' of the contract's probe is not installed."
-    hint = "Install it, or give the probe an 'image' that has it."
-    if item.config.stash[SETTINGS].strict:
-        item.stash[recorder.BLAME] = Blame.MACHINE
-        pytest.fail(f"{sentence}\nHint: {hint}\nThe run is strict: a missing program fails.", pytrace=False)
-    pytest.skip(f"{sentence} Hint: {hint}")

@@ -13,7 +13,7 @@ import pytest
 from harness import __version__
 from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError
 from harness.core.userland import HOST
-from harness.plugin import ATTRIBUTE
+from harness.plugin import ATTRIBUTE, params
 from harness.plugin.guest import controller
 from harness.plugin.settings import SETTINGS
 from harness.results import record
@@ -34,9 +34,7 @@ _MESSAGE = 20_000
 
 def annotate(report: pytest.TestReport, item: pytest.Item, error: object, bundle: str) -> None:
     """Put into a report what the record needs of its test."""
-    callspec = getattr(item, "callspec", None)
-    case = callspec.params.get("harness_case") if callspec else None
-    userland = callspec.params.get("harness_userland", HOST.name) if callspec else HOST.name
+    case, userland = params(item).get("harness_case"), params(item).get("harness_userland", HOST.name)
     verdicts = item.stash.get(VERDICTS, None) if report.when == "call" else None
     claims = [str(mark.args[0]) for mark in item.iter_markers("harness_verifies") if mark.args]
     blame = error.blame if isinstance(error, HarnessError) else item.stash.get(BLAME, None)

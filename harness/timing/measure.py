@@ -25,7 +25,6 @@ from harness.core.transports import Transport
 from harness.images.store import Image
 from harness.results.record import Kind, Role
 from harness.timing import timeline
-from harness.timing.statistics import median
 from harness.timing.timeline import Timeline
 
 #: Most warm requests in each round, of which the median one counts: requests to one container are not independent of
@@ -71,11 +70,6 @@ class Measured:
     image: Image
     cold: list[Timeline] = field(default_factory=list)
     warm: list[Timeline] = field(default_factory=list)
-
-    @property
-    def median_s(self) -> float:
-        """Median of the cold activations, in seconds."""
-        return median([one.whole_s for one in self.cold])
 
     def of(self, kind: Kind) -> list[Timeline]:
         """Return the cold ones or the warm ones."""

@@ -10,16 +10,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-median, deviation = statistics.median, statistics.stdev
-
-
-def mad(values: Sequence[float]) -> float:
-    """Return the median absolute deviation from the median, not scaled.
-
-    Rousseeuw and Croux (1993), "Alternatives to the Median Absolute Deviation", equation 1.1 without its factor.
-    """
-    middle = median(values)
-    return median([abs(value - middle) for value in values])
+median = statistics.median
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from harness.core.progress import Progress
 from harness.guest.engines.base import Mode
 from harness.guest.engines.select import Plan
 from harness.images.store import BUILD_LIMIT_S
-from harness.plugin import bundle
+from harness.plugin import bundle, params
 from harness.plugin.guest import worker
 from harness.plugin.guest.inner_run import GuestJob
 from harness.plugin.guest.thread import FAILED_FILE, PHASE_FILE, Owner, Wanted
@@ -106,7 +106,7 @@ class GuestTests:
         """Return the contracts of the tests' cases; all, where a test has no case."""
         names: dict[str, None] = {}
         for item in items:
-            case: Any = getattr(item, "callspec", None) and item.callspec.params.get("harness_case")  # type: ignore[attr-defined]
+            case = params(item).get("harness_case")
             names.update(dict.fromkeys([case.contract.name] if case else self._runtime.contracts))
         return tuple(names)
 

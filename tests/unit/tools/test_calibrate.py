@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from scipy import stats
 
 from harness.core.errors import UsageError
 from harness.images.store import Image
@@ -71,3 +72,10 @@ def test_a_record_that_is_too_short() -> None:
     """Said with what it would take."""
     with pytest.raises(UsageError, match="The record has 74 samples of each image; 60 s would take 75"):
         list(calibrate.judge(record(74, 0.02), TURN_S))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_mad_is_that_of_scipy(count: int) -> None:
+    """The deviation is not scaled."""
+    values = [random.Random(count + number).lognormvariate(0, 0.08) for number in range(count)]
+    assert calibrate.mad(values) == pytest.approx(stats.median_abs_deviation(values), rel=1e-12)
