@@ -74,8 +74,8 @@ class Place:
         return self.record.read_text(encoding="utf-8").splitlines() if self.record.exists() else []
 
     def installer(self, uid: int = 0) -> Installer:
-        """Return the installer that sees this place only."""
-        return Installer(root=self.root, path=os.fspath(self.bin), uid=uid)
+        """Return the installer that sees this place only, on a machine that has every capability."""
+        return Installer(root=self.root, path=os.fspath(self.bin), uid=uid, has=lambda _name: True)
 
 
 def wanted(program: str) -> Wanted:
