@@ -17,7 +17,7 @@ from harness import contract, probes
 from harness.activation.service import Service
 from harness.capabilities.table import Capabilities
 from harness.cli.command import Command, say
-from harness.contract import BytesProbe, Contract
+from harness.contract import Contract, Sends
 from harness.core import progress
 from harness.core.cache import default_folder
 from harness.core.deadline import Deadline
@@ -165,7 +165,7 @@ def _warm(session: Session, service: Service, rounds: int) -> Iterator[Row]:
     service.wait_active(Transport.TCP4)
     endpoint = service.activated.workload.endpoints[Transport.TCP4]
     promised = service.contract.probe(Transport.TCP4)
-    assert isinstance(promised, BytesProbe)
+    assert isinstance(promised, Sends)
     sent = promised.send.encode()
     ours, bare = [], []
     for _ in range(rounds):

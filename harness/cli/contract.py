@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import probes
 from harness.activation import activations, build_workload
 from harness.cli.command import Command, Group, say
-from harness.contract import FILE_NAME, BytesProbe, Contract, ExecProbe, HttpProbe, Probe, SocketTable, load
+from harness.contract import FILE_NAME, Contract, ExecProbe, HttpProbe, Probe, Sends, SocketTable, load
 from harness.core import account
 from harness.core.errors import ImageError, UsageError
 from harness.core.transports import Endpoint, Listener
@@ -179,8 +179,9 @@ def _socket(table: SocketTable) -> str:
 
 def _asked(probe: Probe) -> str:
     match probe:
-        case BytesProbe():
-            expected = f"{probe.expect!r}" if probe.expect is not None else f"what matches '{probe.expect_pattern}'"
+        case Sends():
+            whole = probe.expected
+            expected = f"what matches '{probe.pattern}'" if whole is None else repr(whole.decode())
             sent = f"send {probe.send!r}" if probe.send else "send nothing"
             return f"{sent}{', half-close' if probe.half_close else ''}, expect {expected}"
         case HttpProbe():
@@ -232,7 +233,7 @@ def _placed(listener: Listener, home: str) -> Listener:
 
 def _typed(endpoint: Endpoint, probe: Probe) -> str:
     line = shlex.join(probes.command(endpoint, probe)) or "(nothing that a person could type)"
-    sent = probe.send if isinstance(probe, BytesProbe) else probe.stdin if isinstance(probe, ExecProbe) else ""
+    sent = probe.send if isinstance(probe, Sends) else probe.stdin if isinstance(probe, ExecProbe) else ""
     return f"printf %s {shlex.quote(sent)} | {line}" if sent else line
 
 

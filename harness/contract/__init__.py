@@ -8,7 +8,8 @@ from __future__ import annotations
 from harness.contract.image import Handover, ImageTable, Ready, SecretTable, TmpfsTable, VolumeTable
 from harness.contract.loading import FILE_NAME, load, load_all, of_image, parse
 from harness.contract.model import SCHEMA, BudgetsTable, Contract, LimitsTable
-from harness.contract.probe import Asks, BytesProbe, ClientImage, ExecProbe, HttpProbe, Probe
+from harness.contract.probe import Asks, BytesProbe, ClientImage, EchoProbe, ExecProbe, HttpProbe, Probe, Sends
+from harness.contract.promises import Promise
 from harness.contract.sockets import SocketTable
 
 __all__ = [
@@ -19,14 +20,17 @@ __all__ = [
     "BytesProbe",
     "ClientImage",
     "Contract",
+    "EchoProbe",
     "ExecProbe",
     "Handover",
     "HttpProbe",
     "ImageTable",
     "LimitsTable",
     "Probe",
+    "Promise",
     "Ready",
     "SecretTable",
+    "Sends",
     "SocketTable",
     "TmpfsTable",
     "VolumeTable",

@@ -63,16 +63,20 @@ def of_image(reference: str, listen: Sequence[Mapping[str, Any]], probe: Mapping
 
     Raises ContractError with every mistake.
     """
-    last = re.split("[:@]", reference.rpartition("/")[2])[0].lower()
-    name = re.sub("[^a-z0-9]+", "-", last)[:32].strip("-") or "image"
     data = {
         "schema": 1,
-        "name": name,
+        "name": name_of(reference),
         "image": {"reference": reference},
         "sockets": list(listen),
         "probe": [dict(probe)],
     }
     return _checked(json.dumps(data), f"{reference} (in a test)", single=True)
+
+
+def name_of(reference: str) -> str:
+    """Return a name for the contract of an image: the last part of its own."""
+    last = re.split("[:@]", reference.rpartition("/")[2])[0].lower()
+    return re.sub("[^a-z0-9]+", "-", last)[:32].strip("-") or "image"
 
 
 def _checked(document: str, where: str, *, single: bool) -> Contract:
@@ -162,6 +166,8 @@ def _key(location: tuple[int | str, ...], *, single: bool) -> str:
             del parts[2]
         if single:
             del parts[1:2]
+    if parts[:1] == ["promises"] and parts[-1] == "[key]":
+        del parts[-1]
     key = ""
     for part in parts:
         if isinstance(part, int):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
@@ -17,8 +17,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from harness.contract.image import ImageTable
-from harness.contract.probe import ClientImage, ExecProbe, Probe
+from harness.contract.image import ImageTable, Ready
+from harness.contract.probe import ClientImage, EchoProbe, ExecProbe, Probe
+from harness.contract.promises import Promise, Waivers
 from harness.contract.sockets import SocketTable
 from harness.contract.types import Some, Table
 from harness.core.transports import Listener, Transport
@@ -41,6 +42,10 @@ class LimitsTable(Table):
     stop_s: Seconds = 10.0
     #: The first start of all, with fresh volumes; as any other cold one where there is none.
     first_s: Seconds | None = None
+    #: After how long without a client the program ends by itself; None where it stays.
+    idle_exit_s: Seconds | None = None
+    #: The most that one start may print, in KiB.
+    output_kib: Annotated[int, Field(ge=1, le=2**20)] = 64
 
     @property
     def first_start_s(self) -> float:
@@ -84,6 +89,8 @@ class Contract(Table):
     probes: Annotated[tuple[Probe, ...], Field(alias="probe"), Some]
     limits: LimitsTable = LimitsTable()
     budgets: BudgetsTable = BudgetsTable()
+    #: The promises that the image does not make, each with the reason.
+    promises: Waivers = {}  # noqa: RUF012 - pydantic copies it
 
     _folder: Path = PrivateAttr(default=Path())
 
@@ -101,6 +108,12 @@ class Contract(Table):
         found += _unknown_secrets(given.data["image"], probes) if "image" in given.data else []
         _refuse(found)
         return probes
+
+    @field_validator("promises")
+    @classmethod
+    def _waivers_fit(cls, waivers: Waivers, given: ValidationInfo) -> Waivers:
+        _refuse(_among_waivers(waivers, given.data))
+        return waivers
 
     @property
     def folder(self) -> Path:
@@ -182,6 +195,23 @@ def _among_probes(sockets: Sequence[SocketTable], probes: Sequence[Probe]) -> It
             yield (number, key.removeprefix(".")), told
     if (lacking := sorted(used - set(owners))) and all(probe.transports for probe in probes):
         yield (), f"none is for {', '.join(lacking)}"
+
+
+def _among_waivers(waivers: Waivers, given: Mapping[str, Any]) -> Iterator[_Mistake]:
+    """Yield what is waived and promised by no other key, or by one that says the contrary."""
+    if "probes" in given and not any(isinstance(probe, EchoProbe) for probe in given["probes"]):
+        yield from _nothing_to_waive(waivers, Promise.SIZES, "a probe of the kind 'echo'")
+    if "image" in given and given["image"].ready is not Ready.CONTAINER:
+        yield from _nothing_to_waive(waivers, Promise.READY, "'image.ready = \"container\"'")
+    if "limits" in given and given["limits"].idle_exit_s is None:
+        yield from _nothing_to_waive(waivers, Promise.IDLE, "'limits.idle_exit_s'")
+    elif "limits" in given and Promise.IDLE in waivers:
+        yield (Promise.IDLE,), "it is waived here and promised by 'limits.idle_exit_s'; leave one of them out"
+
+
+def _nothing_to_waive(waivers: Waivers, promise: Promise, by: str) -> Iterator[_Mistake]:
+    if promise in waivers:
+        yield (promise,), f"there is nothing to waive: only {by} promises it"
 
 
 def _unknown_secrets(image: ImageTable, probes: Sequence[Probe]) -> Iterator[_Mistake]:

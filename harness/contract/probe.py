@@ -46,13 +46,37 @@ class Asks(Table):
         yield from ()
 
 
-class BytesProbe(Asks):
-    """A client that sends bytes, or waits for a server that speaks first, and compares what comes back."""
+class Sends(Asks):
+    """What the kinds have in common whose client sends bytes and compares what comes back."""
 
-    kind: Literal["bytes"]
     send: Annotated[str, Field(max_length=1024)] = ""
     #: Whether the client shuts down its sending side behind that, and the reply ends when the service closes.
     half_close: bool = False
+
+    @property
+    def expected(self) -> bytes | None:
+        """The whole reply; None where a pattern tells."""
+        return None
+
+    @property
+    def pattern(self) -> str:
+        """What the reply matches where `expected` is None."""
+        return ""
+
+    def wrong_transports(self, used: frozenset[Transport]) -> Iterator[str]:
+        """Yield that a datagram has no side to shut down."""
+        wrong = sorted(name for name in used if ROWS[name].directive is Directive.DATAGRAM)
+        if self.half_close and wrong:
+            yield (
+                f".half_close: only a stream can be half-closed, not {', '.join(wrong)}; "
+                "give the datagrams a probe of their own"
+            )
+
+
+class BytesProbe(Sends):
+    """A client that sends bytes, or waits for a server that speaks first, and compares what comes back."""
+
+    kind: Literal["bytes"]
     expect: Annotated[str, Field(min_length=1)] | None = None
     expect_pattern: Annotated[Pattern | None, Field(validate_default=True)] = None
 
@@ -63,14 +87,29 @@ class BytesProbe(Asks):
             raise ValueError("one of 'expect' and 'expect_pattern' is needed")
         return value
 
-    def wrong_transports(self, used: frozenset[Transport]) -> Iterator[str]:
-        """Yield that a datagram has no side to shut down."""
-        wrong = sorted(name for name in used if ROWS[name].directive is Directive.DATAGRAM)
-        if self.half_close and wrong:
-            yield (
-                f".half_close: only a stream can be half-closed, not {', '.join(wrong)}; "
-                "give the datagrams a probe of their own"
-            )
+    @property
+    def expected(self) -> bytes | None:
+        """The bytes of `expect`."""
+        return None if self.expect is None else self.expect.encode()
+
+    @property
+    def pattern(self) -> str:
+        """The pattern of `expect_pattern`."""
+        return self.expect_pattern or ""
+
+
+class EchoProbe(Sends):
+    """A client of a service that sends back whatever it gets: RFC 862, over any transport."""
+
+    kind: Literal["echo"]
+    send: Annotated[str, Field(min_length=1, max_length=1024)] = "hello\n"
+    #: The most bytes of one request that come back over a stream; a datagram has 60,000 at most.
+    largest: Annotated[int, Field(ge=1, le=2**24)] = 2**20
+
+    @property
+    def expected(self) -> bytes:
+        """The bytes of `send`."""
+        return self.send.encode()
 
 
 def _header_names(table: dict[str, str]) -> dict[str, str]:
@@ -159,7 +198,7 @@ class ExecProbe(Asks):
 @functools.cache
 def kinds() -> dict[str, type[Asks]]:
     """Return kind -> table, in alphabetical order; raise UsageError for one of another package that can't be."""
-    return extended(GROUP, {"bytes": BytesProbe, "exec": ExecProbe, "http": HttpProbe}, _refusal)
+    return extended(GROUP, {"bytes": BytesProbe, "echo": EchoProbe, "exec": ExecProbe, "http": HttpProbe}, _refusal)
 
 
 def _refusal(kind: str, table: object) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from harness.contract import BytesProbe, ExecProbe, HttpProbe, Probe
+from harness.contract import ExecProbe, HttpProbe, Probe, Sends
 from harness.core.deadline import Deadline
 from harness.core.transports import Endpoint
 from harness.probes import curl, native, program, socat
 from harness.probes.custom import CustomProbe
 from harness.probes.judging import judge
 from harness.probes.program import Supplies
-from harness.probes.reading import settled
+from harness.probes.reading import Hopeless, settled
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
 
@@ -31,7 +31,7 @@ class Client(StrEnum):
 def clients(promised: Probe) -> tuple[Client, ...]:
     """Return who can ask for what a contract promises, the client that users know first."""
     match promised:
-        case BytesProbe():
+        case Sends():
             return (Client.SOCAT, Client.NATIVE)
         case HttpProbe():
             return (Client.CURL, Client.NATIVE)
@@ -54,15 +54,21 @@ def ask(
     client: Client,
     deadline: Deadline,
     supplies: Supplies | None = None,
+    hopeless: Hopeless | None = None,
 ) -> Reply:
-    """Let `client` ask the endpoint what the contract says; the reply is not judged here."""
+    """Let `client` ask the endpoint what the contract says; the reply is not judged here.
+
+    A client that reads by itself, socat and the native ones, gives up where `hopeless` has a reason.
+    """
     match promised:
-        case BytesProbe():
+        case Sends():
             ask = native.ask if client is Client.NATIVE else socat.ask
-            return ask(session, endpoint, promised.send.encode(), deadline, settled=settled(promised))
+            sent = promised.send.encode()
+            return ask(session, endpoint, sent, deadline, settled=settled(promised), hopeless=hopeless)
         case HttpProbe():
-            fetch = native.ask_page if client is Client.NATIVE else curl.ask
-            return fetch(session, endpoint, promised.path, deadline)
+            if client is Client.NATIVE:
+                return native.ask_page(session, endpoint, promised.path, deadline, hopeless)
+            return curl.ask(session, endpoint, promised.path, deadline)
         case ExecProbe():
             return program.ask(session, endpoint, promised, supplies or Supplies(), deadline)
         case CustomProbe():
@@ -73,7 +79,7 @@ def ask(
 def command(endpoint: Endpoint, promised: Probe, supplies: Supplies | None = None) -> tuple[str, ...]:
     """Return the command line of the first client, as a person would type it in the session."""
     match promised:
-        case BytesProbe():
+        case Sends():
             return ("socat", "-", socat.address(endpoint, promised.send.encode(), half_close=promised.half_close))
         case HttpProbe():
             return ("curl", *endpoint.curl(promised.path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.contract import BytesProbe, ExecProbe, HttpProbe, Probe
+from harness.contract import ExecProbe, HttpProbe, Probe, Sends
 from harness.contract.types import matches
 from harness.core.errors import middle
 from harness.probes.custom import CustomProbe
@@ -12,7 +12,7 @@ from harness.probes.reply import Reply
 def judge(reply: Reply, promised: Probe) -> str:
     """Return what is wrong with a reply, as the end of the sentence 'the reply ...', or "" when it is as promised."""
     match promised:
-        case BytesProbe():
+        case Sends():
             return _judge_bytes(reply, promised)
         case HttpProbe():
             return _judge_page(reply, promised)
@@ -23,13 +23,11 @@ def judge(reply: Reply, promised: Probe) -> str:
     raise TypeError(f"Nobody can judge what {type(promised).__name__} promises.")
 
 
-def _judge_bytes(reply: Reply, promised: BytesProbe) -> str:
-    if promised.expect is not None:
-        expected = promised.expect.encode()
+def _judge_bytes(reply: Reply, promised: Sends) -> str:
+    if (expected := promised.expected) is not None:
         right, wanted = reply.body == expected, _shown(expected)
     else:
-        pattern = promised.expect_pattern or ""
-        right, wanted = matches(pattern, _text(reply.body)), f"what matches '{pattern}'"
+        right, wanted = matches(promised.pattern, _text(reply.body)), f"what matches '{promised.pattern}'"
     if right and (reply.body or not reply.complaint):
         return f"was {_shown(reply.body)}, but {reply.complaint}" if reply.complaint else ""
     return f"{_nothing(reply) or f'was {_shown(reply.body)}'} instead of {wanted}"

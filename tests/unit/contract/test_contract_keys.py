@@ -141,7 +141,7 @@ RULES: dict[str, tuple[str, str, str]] = {
     ),
     "a transport without a probe": (HEAD + TCP + UNIX + UDP + SEVERAL, "probe", "none is for udp4"),
     "wrong key of the second probe": (
-        HEAD + TCP + UNIX + SEVERAL + 'path = "/"\n', "probe[1].path", "unknown key; known are transports, kind, send"
+        HEAD + TCP + UNIX + SEVERAL + 'path = "/"\n', "probe[1].path", "unknown key; known are transports, send, half"
     ),
     "two expectations": (
         GOOD + 'expect_pattern = "a"\n', "probe.expect_pattern", "one of 'expect' and 'expect_pattern'"

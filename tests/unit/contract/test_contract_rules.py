@@ -50,7 +50,7 @@ RULES: dict[str, tuple[str, str, str]] = {
     "same path twice": (HEAD + UNIX + UNIX + BYTES, "sockets", "stands twice: ListenStream=echo"),
     "no probe": (HEAD + TCP, "probe", "required key is missing"),
     "no kind": (GOOD.replace('kind = "bytes"\n', ""), "probe", "'kind'"),
-    "unknown kind": (GOOD.replace('"bytes"', '"ftp"'), "probe", "unknown kind 'ftp'; known are bytes, exec, http"),
+    "unknown kind": (GOOD.replace('"bytes"', '"ftp"'), "probe", "'ftp'; known are bytes, echo, exec, http"),
     "half-close by datagrams": (
         HEAD + TCP + TCP.replace("tcp", "udp") + BYTES + "half_close = true\n",
         "probe.half_close", "not udp4; give the datagrams a probe of their own",
@@ -116,7 +116,7 @@ def test_an_unknown_key_is_told_the_known_ones(tmp_path: Path, key: str) -> None
     known = {
         "unknown key of a socket": "transports, port, path, fixed_port, cid, name, options, probed",
         "unknown key of the image": "containerfile, reference, command",
-        "unknown key of a bytes probe": "kind, send, half_close, expect, expect_pattern",
+        "unknown key of a bytes probe": "transports, send, half_close, kind, expect, expect_pattern",
         "unknown key of an http probe": "kind, path, status, header, contains, pattern",
         "unknown key of the limits": "cold_s, warm_s, stop_s, first_s",
     }[key]
