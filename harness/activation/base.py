@@ -95,6 +95,10 @@ class Activated(abc.ABC):
     def service_of(self, transport: Transport) -> str:
         """Return the service unit that a client of `transport` wakes."""
 
+    def listeners_of(self, transport: Transport) -> tuple[Listener, ...]:
+        """Return the sockets that the container behind `transport` is given, as far as known in their order."""
+        return self.workload.listeners
+
     def container_of(self, transport: Transport) -> str:
         """Return the name of the container that a client of `transport` wakes; its service has the same."""
         return self.service_of(transport).removesuffix(".service")
@@ -102,6 +106,9 @@ class Activated(abc.ABC):
     @abc.abstractmethod
     def is_active(self, transport: Transport) -> bool:
         """Whether the container behind `transport` has been started."""
+
+    #: Whether the sockets go on listening when a run has ended.
+    listens_on: bool = True
 
     @abc.abstractmethod
     def start_listening(self) -> None:
@@ -178,6 +185,9 @@ class Activation(abc.ABC):
 
     #: Capabilities that it takes beyond what every session does; where one is lacking, a run leaves it out by itself.
     needs: tuple[str, ...] = ()
+
+    #: Whether the sockets outlive a run, so that clients notice nothing of its end.
+    keeps_sockets: bool = True
 
     def refusal(self, contract: Contract) -> str:
         """Return why a contract can't be kept in this way, whatever the machine can do, or ""."""

@@ -14,7 +14,7 @@ from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workloa
 from harness.contract import Contract
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import UnitFailed
-from harness.core.transports import Directive, Transport
+from harness.core.transports import ROWS, Directive, Listener, Transport
 from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
 
@@ -59,6 +59,8 @@ def _files(parts: Mapping[Directive, Workload]) -> Mapping[str, str]:
 class Launched(Activated):
     """One launcher per kind of socket, each in a transient service of the session, so that systemd keeps its state."""
 
+    listens_on = False
+
     def __init__(self, session: Session, workload: Workload) -> None:
         super().__init__(session, workload)
         self._parts = split(workload)
@@ -80,8 +82,11 @@ class Launched(Activated):
 
     def service_of(self, transport: Transport) -> str:
         """Return the service of the launcher that listens for `transport`."""
-        directive = self.workload.endpoints[transport].row.directive
-        return f"{self._parts[directive].name}.service"
+        return f"{self._parts[ROWS[transport].directive].name}.service"
+
+    def listeners_of(self, transport: Transport) -> tuple[Listener, ...]:
+        """Return the sockets of the launcher that listens for `transport`."""
+        return self._parts[ROWS[transport].directive].listeners
 
     def is_active(self, transport: Transport) -> bool:
         """Whether the launcher has become podman: it executes it in its own process."""
@@ -153,6 +158,7 @@ class LauncherActivation(Activation):
 
     name = "launcher"
     needs = ("systemd_socket_activate",)
+    keeps_sockets = False
 
     def refusal(self, contract: Contract) -> str:
         """Return that the launcher has no options for what systemd.socket(5) can set."""

@@ -86,6 +86,12 @@ def last_notes(events: str, container: str) -> dict[str, dict[str, Any]]:
     return {}
 
 
+def starts(events: str, container: str) -> int:
+    """Return how often podman has started a container of that name."""
+    wanted = ("container", container, "start")
+    return sum((event["Type"], event.get("Name"), event["Status"]) == wanted for event in _events(events))
+
+
 def _events(text: str) -> Iterator[dict[str, Any]]:
     """Yield podman's notes, the newest first; what follows the last end of a line is still being written."""
     return map(json.loads, reversed(text.split("\n")[:-1]))

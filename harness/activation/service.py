@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from harness import probes
 from harness.activation import Activated, Activation, build_workload, provision
+from harness.activation.diagnosis import Hopeless, diagnose
 from harness.activation.run import Run, end_of, is_over, run_of
-from harness.contract import BytesProbe, ClientImage, Contract, ExecProbe
+from harness.contract import ClientImage, Contract, ExecProbe, Sends
 from harness.core.deadline import Deadline
 from harness.core.errors import Blame, CapabilityMissing, ProbeFailed, UnitFailed, WaitTimeout, middle
 from harness.core.transports import Transport
@@ -158,16 +159,19 @@ class Service:
         client = client or probes.clients(promised)[0]
         endpoint = self.activated.workload.endpoints[transport]
         deadline = self._deadline(limit_s)
-        reply = probes.ask(self.session, endpoint, promised, client, deadline, self.supplies)
+        hopeless = Hopeless(self.activated, transport)
+        reply = probes.ask(self.session, endpoint, promised, client, deadline, self.supplies, hopeless)
         self.replies.append(reply)
         if wrong := probes.judge(reply, promised):
+            why = "" if reply.body or reply.status else diagnose(self.activated, transport)
             wrong = f"the reply {wrong}, after {reply.times.whole_s:.1f} s of {deadline.limit_s:g} s"
+            wrong = f"{why}; {wrong.replace(f' ({why})', '')}" if why else wrong
         return reply, wrong
 
     def _failed(self, transport: Transport, reply: Reply, kind: str, wrong: str) -> ProbeFailed:
         masked, known = self.supplies.masked, self.activated.accuse(transport)
         promised = self.contract.probe(transport)
-        request = "nothing" if isinstance(promised, BytesProbe) else f"a request to {reply.endpoint}"
+        request = "nothing" if isinstance(promised, Sends) else f"a request to {reply.endpoint}"
         evidence = {"sent": repr(reply.sent)[1:] if reply.sent else request}
         if isinstance(promised, ExecProbe):
             evidence["client"] = shlex.join(probes.command(reply.endpoint, promised, self.supplies))
@@ -180,6 +184,8 @@ class Service:
             hint=known.advice or _AGAIN,
             blame=known.blame,
             evidence={title: masked(text) for title, text in evidence.items()},
+            wrong=masked(wrong),
+            cold=kind == "cold" and not self._past.stopped,
         )
 
     def _ended(self, run: Run, replies: int) -> str:

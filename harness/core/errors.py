@@ -189,9 +189,26 @@ class WaitTimeout(HarnessError):
 
 
 class ProbeFailed(HarnessError):
-    """A client got no reply, or another one than the contract promises."""
+    """A client got no reply, or another one than the contract promises; `wrong` says so as a clause.
+
+    `cold` is whether it was the first client of a service, so that no other would be answered.
+    """
 
     blame = Blame.IMAGE
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        hint: str = "",
+        evidence: Mapping[str, str] | None = None,
+        blame: Blame | None = None,
+        wrong: str = "",
+        cold: bool = False,
+    ) -> None:
+        super().__init__(sentence, hint=hint, evidence=evidence, blame=blame)
+        self.wrong = wrong
+        self.cold = cold
 
 
 class TimelineError(HarnessError):

@@ -7,12 +7,13 @@ import io
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
 from harness.core.deadline import Deadline
 from harness.core.transports import Endpoint
-from harness.probes.reading import Reading, Settled
+from harness.probes.reading import LISTEN_ON_S, Hopeless, Reading, Settled
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
 
@@ -24,14 +25,17 @@ def ask(
     deadline: Deadline,
     pause_s: float = 0.0,
     settled: Settled | None = None,
+    hopeless: Hopeless | None = None,
+    before_closing: Callable[[], object] = lambda: None,
+    listen_on_s: float = LISTEN_ON_S,
 ) -> Reply:
     """Connect, send, and read until the reply is settled; a datagram is the whole reply.
 
     Without `settled`, a client of a stream shuts down its sending side and reads to the end. It pauses for `pause_s`
-    after the first half of what it sends.
+    after the first half of what it sends, and calls `before_closing` while it has its reply and the connection.
     """
     half = len(sent) // 2 if pause_s and not endpoint.datagram else 0
-    reading = Reading(deadline, settled)
+    reading = Reading(deadline, settled, hopeless, listen_on_s)
     received = bytearray()
     connected = first = None
     complaint = ""
@@ -39,7 +43,7 @@ def ask(
         started = time.monotonic()
         try:
             client.settimeout(max(0.001, deadline.remaining_s))
-            client.connect(_address(session, endpoint))
+            client.connect(address_of(session, endpoint))
             connected = time.monotonic()
             if half:
                 client.sendall(sent[:half])
@@ -48,27 +52,51 @@ def ask(
             if settled is None and not endpoint.datagram:
                 client.shutdown(socket.SHUT_WR)
             while True:
-                client.settimeout(max(0.001, reading.remaining_s))
-                chunk = client.recv(65536)
+                client.settimeout(reading.slice_s)
+                try:
+                    chunk = client.recv(65536)
+                except TimeoutError:
+                    if reading.is_over():
+                        raise
+                    continue
                 if chunk and first is None:
                     first = time.monotonic()
                 received.extend(chunk)
                 if endpoint.datagram or not chunk:
                     break
                 reading.saw(received)
+                if reading.expired:
+                    raise TimeoutError
         except TimeoutError:
             complaint = reading.complaint
         except OSError as error:
             # Whoever has answered may break off.
             complaint = "" if reading.settled_at else os.strerror(error.errno) if error.errno else str(error)
         ended = reading.settled_at or time.monotonic()
+        before_closing()
     return Reply(endpoint, "native", sent, bytes(received), Times(started, connected, first, ended), complaint)
 
 
-def ask_page(session: Session, endpoint: Endpoint, path: str, deadline: Deadline) -> Reply:
+def ask_page(
+    session: Session,
+    endpoint: Endpoint,
+    path: str,
+    deadline: Deadline,
+    hopeless: Hopeless | None = None,
+    before_closing: Callable[[], object] = lambda: None,
+    listen_on_s: float = LISTEN_ON_S,
+) -> Reply:
     """Fetch a page, and close the connection with it."""
-    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-    reply = ask(session, endpoint, request, deadline, settled=_whole_page)
+    reply = ask(
+        session,
+        endpoint,
+        page_request(path),
+        deadline,
+        settled=_whole_page,
+        hopeless=hopeless,
+        before_closing=before_closing,
+        listen_on_s=listen_on_s,
+    )
     page = http.client.HTTPResponse(cast(socket.socket, _Received(reply.body)))
     try:
         page.begin()
@@ -78,6 +106,11 @@ def ask_page(session: Session, endpoint: Endpoint, path: str, deadline: Deadline
         return replace(reply, body=page.read(), status=page.status, headers=headers)
     except (http.client.HTTPException, OSError) as error:
         return replace(reply, complaint=reply.complaint or f"it is no HTTP reply: {error!r}")
+
+
+def page_request(path: str) -> bytes:
+    """Return the request for a page on a connection of its own."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 
 
 def _whole_page(data: bytes) -> bool:
@@ -102,7 +135,7 @@ class _Received:
         return io.BytesIO(self._data)
 
 
-def _address(session: Session, endpoint: Endpoint) -> tuple[str, int] | tuple[int, int] | str:
+def address_of(session: Session, endpoint: Endpoint) -> tuple[str, int] | tuple[int, int] | str:
     """Return the address as seen from outside: a Unix socket is reached by its path, not by its namespace."""
     if endpoint.row.family == socket.AF_UNIX:
         return os.fspath(session.outside(endpoint.path))

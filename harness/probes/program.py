@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from harness.core.transports import Endpoint, Transport
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
 
-#: Name of the container that a client runs in; clients of a session come one after the other.
+#: Name of the container that a client runs in, before the number of its thread: one thread asks one after the other.
 CONTAINER = "harness-client"
 
 
@@ -36,6 +37,10 @@ class Supplies:
         return text
 
 
+def _name() -> str:
+    return f"{CONTAINER}-{threading.get_native_id()}"
+
+
 def command(endpoint: Endpoint, promised: ExecProbe, supplies: Supplies) -> tuple[str, ...]:
     """Return the client's command line, its placeholders filled in."""
     arguments = promised.arguments(endpoint.placeholders)
@@ -44,7 +49,7 @@ def command(endpoint: Endpoint, promised: ExecProbe, supplies: Supplies) -> tupl
     image = supplies.images.get(promised.image, promised.image.reference or promised.image.containerfile)
     # fmt: off
     return (
-        "podman", "run", f"--name={CONTAINER}", "--rm", "--replace", "--pull=never", "--interactive",
+        "podman", "run", f"--name={_name()}", "--rm", "--replace", "--pull=never", "--interactive",
         "--log-driver=none", "--network=host",
         # SELinux lets no container connect to a socket of the user's; a client is no image under test.
         "--security-opt=label=disable",
@@ -68,7 +73,7 @@ def ask(session: Session, endpoint: Endpoint, promised: ExecProbe, supplies: Sup
         body, complaint = error.stdout, f"{error.sentence} {error.stderr.decode(errors='replace')}".strip()
         if promised.image:
             # podman is gone, but conmon and the container are not its children.
-            session.run(["podman", "rm", "--force", "--ignore", "--time=0", CONTAINER], check=False)
+            session.run(["podman", "rm", "--force", "--ignore", "--time=0", _name()], check=False)
     ended = time.monotonic()
     return Reply(
         endpoint,

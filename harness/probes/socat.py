@@ -17,7 +17,7 @@ import sh
 from harness.core.deadline import Deadline
 from harness.core.errors import HarnessError
 from harness.core.transports import Endpoint
-from harness.probes.reading import Reading, Settled
+from harness.probes.reading import Hopeless, Reading, Settled
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
 
@@ -76,7 +76,14 @@ def address(endpoint: Endpoint, sent: bytes, *, half_close: bool) -> str:
     return f"{endpoint.socat},{'shut-null' if endpoint.datagram and not sent else 'shut-none'}"
 
 
-def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline, settled: Settled | None = None) -> Reply:
+def ask(
+    session: Session,
+    endpoint: Endpoint,
+    sent: bytes,
+    deadline: Deadline,
+    settled: Settled | None = None,
+    hopeless: Hopeless | None = None,
+) -> Reply:
     """Send bytes as `echo hello | socat - ADDRESS` does, and return what comes back until that is settled.
 
     Without `settled`, a stream is shut down behind what is sent, and its reply ends when the service closes it. A
@@ -84,7 +91,7 @@ def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline, s
     """
     limit_s = math.ceil(deadline.remaining_s) + _GRACE_S
     line = ("-t", str(limit_s), "-", address(endpoint, sent, half_close=settled is None))
-    reading = Reading(deadline, settled)
+    reading = Reading(deadline, settled, hopeless)
     received, notices = _Received(), _Notices()
     started = time.monotonic()
     complaint = ""
@@ -97,10 +104,10 @@ def ask(session: Session, endpoint: Endpoint, sent: bytes, deadline: Deadline, s
         while sinks:
             if endpoint.datagram and received.data:
                 break
-            if not reading.remaining_s:
+            ready, _, _ = select.select(list(sinks), [], [], reading.slice_s)
+            if (not ready or reading.expired) and reading.is_over():
                 complaint = reading.complaint
                 break
-            ready, _, _ = select.select(list(sinks), [], [], reading.remaining_s)
             for pipe in ready:
                 if chunk := os.read(pipe.fileno(), 65536):
                     sinks[pipe].write(chunk)

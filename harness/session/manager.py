@@ -83,6 +83,10 @@ class Manager:
         except NoSuchUnit:
             return
 
+    def restart(self, unit: str, deadline: Deadline) -> None:
+        """Restart `unit` and wait for its job; raise UnitFailed when the job fails."""
+        self._finish(unit, "RestartUnit", deadline)
+
     def reset_failed(self) -> None:
         """Forget the failed state of all units, and with it their start counters."""
         self.call("ResetFailed")

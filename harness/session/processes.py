@@ -31,6 +31,12 @@ class Process:
         """Whether one of its descriptors is the socket with this inode."""
         return f"socket:[{inode}]" in self.descriptors.values()
 
+    @property
+    def sockets(self) -> frozenset[int]:
+        """The inodes of its sockets."""
+        links = (link for link in self.descriptors.values() if link.startswith("socket:["))
+        return frozenset(int(link[8:-1]) for link in links)
+
     def __str__(self) -> str:
         links = ", ".join(f"{number}={link}" for number, link in self.descriptors.items())
         return f"{self.pid} {self.command or '(kernel or zombie)'}  [{links}]"

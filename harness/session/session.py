@@ -157,6 +157,13 @@ class Session:
         """Return what the service `unit` has printed so far, all its starts together."""
         return self._read(f"{self.paths.output}/{unit}.log")
 
+    def output_size(self, unit: str) -> int:
+        """Return how many bytes the service `unit` has printed so far; 0 where it has no file."""
+        try:
+            return self.outside(f"{self.paths.output}/{unit}.log").lstat().st_size
+        except FileNotFoundError:
+            return 0
+
     def events(self) -> str:
         """Return podman's notes of containers and images, a JSON object a line: all, or at least the newest 500 kB."""
         return self._read(self.paths.events)
@@ -199,16 +206,16 @@ class Session:
 
     # -- the network --------------------------------------------------------------------------------------------
 
-    def socket(self, family: int, kind: int) -> socket.socket:
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Return a socket made in the session's network namespace; any thread can use it."""
         if not self.own_network:
-            return socket.socket(family, kind)
+            return socket.socket(family, kind, protocol)
         made: list[socket.socket | OSError] = []
 
         def make() -> None:
             try:
                 syscalls.setns(self._network(), syscalls.CLONE_NEWNET)
-                made.append(socket.socket(family, kind))
+                made.append(socket.socket(family, kind, protocol))
             except OSError as error:
                 made.append(error)
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from harness.core.deadline import Deadline, wait_until
 from harness.session import processes
 from harness.session.processes import Process
 from harness.session.session import Session
@@ -67,8 +68,13 @@ def test_a_program_in_memory() -> None:
     os.write(copy, Path("/usr/bin/sleep").read_bytes())
     with subprocess.Popen(["/a/program", "60"], executable=f"/proc/self/fd/{copy}", pass_fds=[copy]) as program:
         try:
-            named = Path(f"/proc/{program.pid}/comm").read_text(encoding="utf-8").strip()
-            assert named in (str(copy), "memfd:crun_clon"), "what the kernel calls it, by its version"
+            # Popen returns when the kernel has closed our pipe, a moment before it gives the process its name.
+            wait_until(
+                lambda: Path(f"/proc/{program.pid}/comm").read_text(encoding="utf-8").strip(),
+                lambda named: named in (str(copy), "memfd:crun_clon"),
+                Deadline.after(5),
+                "what the kernel calls the program, by its version",
+            )
             assert processes._process(program.pid).name == "program"
         finally:
             program.kill()
