@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.activation.service import Service
+from harness.battery.trial import PromiseBroken
 from harness.bisect import bisect
 from harness.core.errors import HarnessError, ProbeFailed, UnitFailed
 from harness.plugin.guest import worker
@@ -16,11 +17,17 @@ FILE_NAME = "bisect.txt"
 def write(folder: Path, runtime: Runtime, service: Service, error: BaseException | None) -> str:
     """Write the file into a test's bundle, and return its first sentence, "" where there is none.
 
-    Only the first failure of an image by an activation is worth the time, and a guest is too slow.
+    Only the first failure of an image by an activation is worth the time, and a guest is too slow. What breaks a
+    promise of the battery has answered before, or its error says already where a client was left.
     """
     case = (service.contract.name, service.activation)
     in_guest = worker.folder() is not None
-    if in_guest or not isinstance(error, ProbeFailed | UnitFailed) or case in runtime.bisected:
+    if (
+        in_guest
+        or not isinstance(error, ProbeFailed | UnitFailed)
+        or isinstance(error, PromiseBroken)
+        or case in runtime.bisected
+    ):
         return ""
     runtime.bisected.add(case)
     # The innermost two layers may both be silent, and each has the contract's time; what follows takes what is left.

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from harness.activation.service import Service
-from harness.core.errors import HarnessError
-from harness.plugin import bisect_failure, bundle, recorder
+from harness.battery.trial import Trial
+from harness.core.errors import HarnessError, ProbeFailed
+from harness.plugin import bisect_failure, bundle, params, recorder
 from harness.plugin.parametrize import runtime_of
 from harness.plugin.settings import SETTINGS, Keep
 from harness.runtime.runtime import Runtime
@@ -31,6 +32,9 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, HarnessError) and report.failed:
         report.longrepr = _shown(item, call, error)
+    case = params(item).get("harness_case")
+    if isinstance(error, ProbeFailed) and error.cold and case:
+        runtime_of(item).cold_failures[case.contract.name, case.activation, case.transport] = error.wrong
     began = item.stash.setdefault(_BEGAN, call.start)
     runtime = runtime_of(item)
     bundled = _leave_bundle(runtime, item, report, error, began) if report.failed else ""
@@ -64,7 +68,8 @@ def _leave_bundle(
 ) -> str:
     """Write the bundle and return its folder, "" where there is none."""
     arguments: dict[str, object] = getattr(item, "funcargs", {})
-    service = next((value for value in arguments.values() if isinstance(value, Service)), None)
+    found = (value.service if isinstance(value, Trial) else value for value in arguments.values())
+    service = next((value for value in found if isinstance(value, Service)), None)
     session, settings = runtime.live_session, item.config.stash[SETTINGS]
     if session is None:
         return ""

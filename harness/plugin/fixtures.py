@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from harness.activation import Activation
     from harness.activation.service import Service
+    from harness.battery.trial import Trial
     from harness.capabilities.table import Capabilities
     from harness.contract import Contract
     from harness.plugin.parametrize import Case
@@ -91,10 +92,24 @@ def harness_strict(request: pytest.FixtureRequest, harness_userland: str) -> boo
 
 
 @pytest.fixture
-def harness_service(harness_case: Case, harness_runtime: Runtime) -> Iterator[Service]:
-    """The case's image, activated in the case's way, asleep."""
+def harness_service(request: pytest.FixtureRequest, harness_case: Case, harness_runtime: Runtime) -> Iterator[Service]:
+    """The case's image, activated in the case's way, asleep; skips where its first client was not answered before."""
+    from harness.plugin.settings import SETTINGS
+
+    key = harness_case.contract.name, harness_case.activation, harness_case.transport
+    failed = harness_runtime.cold_failures.get(key)
+    if failed and not request.config.stash[SETTINGS].exhaustive:
+        pytest.skip(f"not run: the cold start failed: {failed}")
     with harness_runtime.service(harness_case.contract, harness_case.activation) as opened:
         yield opened
+
+
+@pytest.fixture
+def harness_trial(harness_service: Service, harness_case: Case) -> Trial:
+    """The case's service, for the promise `harness_promise`."""
+    from harness.battery.trial import Trial
+
+    return Trial(harness_service, harness_case.transport)
 
 
 @pytest.fixture

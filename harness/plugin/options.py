@@ -116,6 +116,10 @@ def add_options(parser: pytest.Parser) -> None:
         help="measure images without a baseline, too, for the report",
     )  # fmt: skip
     group.addoption(
+        "--harness-exhaustive", action="store_true", default=False,
+        help="run all tests of an image over a socket whose first client was not answered",
+    )  # fmt: skip
+    group.addoption(
         "--harness-results", metavar="FILE", default=None,
         help="write the results there (default: results.json in the folder of --harness-artifacts-dir)",
     )  # fmt: skip
@@ -163,6 +167,7 @@ def read(config: pytest.Config) -> RunSettings:
         max_slowdown=found["harness_max_slowdown"],
         gate_limit_s=found["harness_gate_limit"],
         measure=given.harness_measure,
+        exhaustive=given.harness_exhaustive,
         results=Path(given.harness_results or artifacts / record.FILE_NAME).absolute(),
         results_asked=given.harness_results is not None,
         transports=found["harness_transports"],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.activation import Activation, activations
+from harness.battery.promises import ROWS_OF, promises
 from harness.capabilities.table import GUEST
 from harness.contract import Contract, ExecProbe
 from harness.core.errors import Blame, CapabilityMissing, HarnessError, UsageError
@@ -71,7 +72,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         # The machine's own has no part in the name of a test.
         ids = [pytest.HIDDEN_PARAM if name == HOST.name else name for name in names]
         metafunc.parametrize("harness_userland", names, ids=ids, scope="session")
-    if "harness_case" in metafunc.fixturenames:
+    if "harness_promise" in metafunc.fixturenames:
+        _generate_promises(metafunc)
+    elif "harness_case" in metafunc.fixturenames:
         _generate_cases(metafunc)
     named = metafunc.definition.get_closest_marker("harness_activations")
     if named and "harness_activation_name" in metafunc.fixturenames:
@@ -115,6 +118,23 @@ def _generate_cases(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         "harness_case", [pytest.param(case, id=case.id, marks=_marks(case, ways[case.activation])) for case in cases]
     )
+
+
+def _generate_promises(metafunc: pytest.Metafunc) -> None:
+    """Give a test every promise of every contract, by every activation that was asked for."""
+    runtime, ways = metafunc.config.stash[RUNTIME], _ways(metafunc.config)
+    asked = metafunc.config.stash[SETTINGS].transports
+    found = []
+    for contract in runtime.contracts.values():
+        for name, way in ways.items():
+            for promise, transport in promises(contract, way, asked, runtime.lacking):
+                case = Case(contract, name, transport)
+                about = case.id if ROWS_OF[promise].each_socket else f"{contract.name}-{name}"
+                marks = _marks(case, way)
+                if reason := contract.promises.get(promise):
+                    marks.append(pytest.mark.xfail(reason=f"waived: {reason}", strict=False))
+                found.append(pytest.param(case, promise, id=f"{about}-{promise}", marks=marks))
+    metafunc.parametrize(("harness_case", "harness_promise"), found)
 
 
 def _measured(runtime: Runtime, everything: bool, cases: Sequence[Case], ways: Mapping[str, Activation]) -> list[Case]:

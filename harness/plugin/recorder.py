@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from harness import __version__
-from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError
+from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError, ProbeFailed
 from harness.core.userland import HOST
-from harness.plugin import ATTRIBUTE, params
+from harness.plugin import ATTRIBUTE, battery, params
 from harness.plugin.guest import controller
 from harness.plugin.settings import SETTINGS
 from harness.results import record
@@ -37,6 +37,7 @@ def annotate(report: pytest.TestReport, item: pytest.Item, error: object, bundle
     case, userland = params(item).get("harness_case"), params(item).get("harness_userland", HOST.name)
     verdicts = item.stash.get(VERDICTS, None) if report.when == "call" else None
     claims = [str(mark.args[0]) for mark in item.iter_markers("harness_verifies") if mark.args]
+    promise = params(item).get("harness_promise", "") if case else ""
     blame = error.blame if isinstance(error, HarnessError) else item.stash.get(BLAME, None)
     setattr(
         report,
@@ -46,6 +47,10 @@ def annotate(report: pytest.TestReport, item: pytest.Item, error: object, bundle
             "blame": blame.name.lower() if blame and report.failed else "",
             "bundle": bundle,
             "claim": " ".join(claims),
+            "promise": str(promise),
+            "waived": case.contract.promises.get(promise, "") if case and promise else "",
+            "broken": error.wrong if isinstance(error, ProbeFailed) and promise else "",
+            "cold": isinstance(error, ProbeFailed) and error.cold,
             "verdicts": verdicts.dump() if verdicts else None,
         },
     )
@@ -80,6 +85,10 @@ class Recorder:
             blame=told.get("blame", "") if decides else before.blame if before else "",
             bundle=(self._relative(told.get("bundle", "")) or (before.bundle if before else "")),
             claim=told.get("claim", ""),
+            promise=told.get("promise", ""),
+            broken=told.get("broken", "") if decides else before.broken if before else "",
+            waived=told.get("waived", ""),
+            cold=bool(told.get("cold")) if decides else bool(before and before.cold),
         )
         if told.get("verdicts"):
             self._verdicts = self._verdicts.with_(Verdicts.load(told["verdicts"]))
@@ -105,6 +114,10 @@ class Recorder:
         """Show every verdict, and where the results are."""
         if not self._tests:
             return
+        if lines := battery.verdicts(self._tests.values()):
+            terminalreporter.section("harness battery")
+            for line in lines:
+                terminalreporter.write_line(line)
         sentences = [*self._verdicts.failed, *self._verdicts.inconclusive, *self._verdicts.passed]
         if sentences:
             terminalreporter.section("harness gate")

@@ -39,6 +39,8 @@ class RunSettings(Settings):
     #: A missing capability fails instead of skipping.
     strict: bool = False
     keep: Keep = Keep.NEVER
+    #: Run the other tests of an image whose first client was not answered.
+    exhaustive: bool = False
     #: Find out which layer loses the socket when a probe fails.
     bisect: bool = True
 

@@ -127,6 +127,14 @@ class Test(Record):
     bundle: Text = ""
     #: The sentence of the tutorial that the test proves; empty for most.
     claim: Text = ""
+    #: The promise of the battery that was tried; empty for all other tests.
+    promise: Text = ""
+    #: How it was broken, as a clause; empty where it was kept.
+    broken: Text = ""
+    #: Why the contract does not make it; empty where it does.
+    waived: Text = ""
+    #: Whether not even the first client was answered.
+    cold: bool = False
 
 
 class Sample(Record):

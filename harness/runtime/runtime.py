@@ -53,6 +53,8 @@ class Runtime:
         self.store = store or ImageStore(default_folder(), progress)
         #: The contracts and activations whose layers have been tried after a failure.
         self.bisected: set[tuple[str, str]] = set()
+        #: Contract, activation, transport -> why the first client was not answered.
+        self.cold_failures: dict[tuple[str, str, str], str] = {}
         self._given_base = base
         self._own = own
         self._images: dict[str, Image | HarnessError] = {}

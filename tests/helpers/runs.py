@@ -25,7 +25,7 @@ ECHO = REPOSITORY / "containers" / "echo"
 RED = (pytest.ExitCode.TESTS_FAILED, INFRASTRUCTURE)
 
 #: What every inner pytest is given.
-OPTIONS = "--harness-guest=never --no-harness-bisect -p no:hypothesispytest"
+OPTIONS = "--harness-guest=never --no-harness-bisect --harness-exhaustive -p no:hypothesispytest"
 
 #: Longest run of one pytest, in seconds; images are built before.
 RUN_LIMIT_S = 150.0

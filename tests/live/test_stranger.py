@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from harness.activation import activations
+from harness.activation import Activation, activations
+from harness.battery.promises import ROWS_OF, promises
 from harness.capabilities.table import Capabilities
-from harness.contract import load
+from harness.contract import Contract, load
+from harness.core.transports import Transport
 from harness.images.store import Image
 from tests.helpers.runs import REPOSITORY, run_pytest
 
@@ -30,10 +32,20 @@ OF_NO_IMAGE = frozenset(
 OF_EVERY_CASE = ("test_reply", "test_reply_again", "test_timeline")
 
 
-def of_every_case(name: str) -> set[str]:
-    """Return the tests of an image with one socket over tcp4, by all activations that the machine is capable of."""
-    capable = [way for way, activation in activations().items() if all(map(Capabilities().has, activation.needs))]
-    return {f"{test}[{name}-{way}-tcp4]" for test in OF_EVERY_CASE for way in capable}
+def capable() -> list[Activation]:
+    """Return the activations that the machine is capable of."""
+    return [way for way in activations().values() if all(map(Capabilities().has, way.needs))]
+
+
+def of_every_case(contract: Contract, ways: Iterable[Activation]) -> set[str]:
+    """Return the tests of an image with one socket over tcp4, those of the battery among them."""
+    name, found = contract.name, set()
+    for way in ways:
+        found |= {f"{test}[{name}-{way.name}-tcp4]" for test in OF_EVERY_CASE}
+        for promise, _transport in promises(contract, way, tuple(Transport), frozenset()):
+            socket = "-tcp4" if ROWS_OF[promise].each_socket else ""
+            found.add(f"test_promise[{name}-{way.name}{socket}-{promise}]")
+    return found
 
 
 @pytest.mark.parametrize("kind", sorted(path.parent.name for path in STRANGERS.glob("*/contract.toml")))
@@ -41,10 +53,15 @@ def test_an_image_that_no_suite_knows(kind: str, built: Callable[[Path], Image],
     """All that runs is about that image or about none, and is green."""
     contract = load(STRANGERS / kind)
     built(STRANGERS / kind)
-    run = run_pytest(tmp_path, "suites/", f"--harness-contract={STRANGERS / kind}")
+    # By each activation where the image is the plainest, and by one where what is asked differs.
+    ways = capable() if kind == "bytes" else [activations()["unit"]]
+    chosen = f"--harness-activation={','.join(way.name for way in ways)}"
+    run = run_pytest(tmp_path, "suites/", f"--harness-contract={STRANGERS / kind}", chosen, "-n2")
     assert run.status == 0, run.output
-    assert set(run.outcomes) == of_every_case(contract.name) | OF_NO_IMAGE
-    assert set(run.outcomes.values()) == {"passed"}, run.texts
+    assert set(run.outcomes) == of_every_case(contract, ways) | OF_NO_IMAGE
+    waived = tuple(f"-{promise}]" for promise in contract.promises)
+    kept = {outcome for name, outcome in run.outcomes.items() if not (waived and name.endswith(waived))}
+    assert kept == {"passed"}, run.texts
     assert "harness: deselected tests that need the contracts cups, dbus-daemon, echo, " in run.output
 
 
@@ -52,9 +69,10 @@ def test_an_image_whose_program_aborts(built: Callable[[Path], Image], tmp_path:
     """Each client is answered, and by another container than the one before: red by that, whatever activates it."""
     folder = REPOSITORY / "tests" / "broken" / "aborts"
     built(folder)
-    run = run_pytest(tmp_path, "suites/", f"--harness-contract={folder}")
+    run = run_pytest(tmp_path, "suites/", f"--harness-contract={folder}", "-n2")
     assert run.status == pytest.ExitCode.TESTS_FAILED, run.output
-    first = {name for name in of_every_case("aborts") if name.startswith("test_reply[")}
+    assert "aborts by unit: broke " in run.output
+    first = {name for name in of_every_case(load(folder), capable()) if name.startswith("test_reply[")}
     assert {name for name in first if run.outcomes[name] == "failed"} == first
     for name in first:
         assert re.search(r"the program ended with status 13\d after its first reply\.$", run.texts[name], re.MULTILINE)

@@ -1,10 +1,13 @@
 """The server of an image that nothing in the suites knows: it answers one request by the protocol that it is told."""
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
@@ -16,9 +19,18 @@ PROXY = 'LISTEN_PID=$$ exec /usr/lib/systemd/systemd-socket-proxyd "$0"'
 #: How long the proxied server takes for its reply, in seconds: a proxy that has lost its client's side does not wait.
 BUSY_S = 0.2
 
+#: Longest wait for clients that were accepted, once the server is told to stop, in seconds.
+FINISH_S = 1.0
+
 
 def answer(protocol: str, connection: socket.socket) -> None:
-    """Serve one client to its end."""
+    """Serve one client to its end; whoever breaks off has none."""
+    with connection, contextlib.suppress(OSError):
+        serve(protocol, connection)
+
+
+def serve(protocol: str, connection: socket.socket) -> None:
+    """Answer one client."""
     if protocol == "greeting":
         connection.sendall(b"220 ready\n")
         return
@@ -47,14 +59,20 @@ def behind_a_proxy() -> socket.socket:
 def main() -> None:
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         sys.exit(f"server: LISTEN_PID is {os.environ.get('LISTEN_PID')}, but this is process {os.getpid()}")
-    # Process 1 has no default action for a signal.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    # Process 1 has no default action for a signal. A pipe tells of it, so that no client is lost between two calls.
+    stopping, told = os.pipe()
+    signal.signal(signal.SIGTERM, lambda *_: os.write(told, b"x"))
     protocol = sys.argv[1]
     listener = behind_a_proxy() if protocol == "proxied" else socket.socket(fileno=FIRST_DESCRIPTOR)
-    while True:
+    while stopping not in select.select([listener, stopping], [], [])[0]:  # type: ignore[type-var]
         connection, _peer = listener.accept()
-        with connection:
-            answer(protocol, connection)
+        threading.Thread(target=answer, args=(protocol, connection), daemon=True).start()
+    # Whoever was accepted gets the reply that is under way.
+    until = time.monotonic() + FINISH_S
+    for thread in threading.enumerate():
+        if thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ FLOORS = (
     {"contract", "session", "results"},
     {"probes", "images"},
     {"activation", "userlands", "guest"},
-    {"bisect", "timing", "capabilities"},
+    {"battery", "bisect", "timing", "capabilities"},
     {"runtime", "report"},
     {"cli", "plugin"},
     {"__main__"},
@@ -27,6 +27,9 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 #: The modules beside the packages.
 TOP = {"__init__.py", "__main__.py"}
+
+#: The suite that the package brings, which ours collect as well.
+INSTALLED = "plugin.test_battery.test_promise"
 
 #: What the suites are made of, beside the standard library.
 ALLOWED = {"harness", "suites", "pytest", "testinfra", "sh", "docker"}
@@ -66,7 +69,7 @@ def strange(suites: Path) -> list[str]:
     for file in sorted(suites.glob("**/*.py")):
         for name in imports(file):
             whole, _, rest = name.partition(".")
-            private = whole == "harness" and rest not in public()
+            private = whole == "harness" and rest not in (*public(), INSTALLED)
             if private or whole not in ALLOWED | sys.stdlib_module_names:
                 found.append(f"{file.relative_to(suites)}: {name}")
     return found

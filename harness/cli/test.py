@@ -1,0 +1,154 @@
+"""The command `test`: the battery for one contract, or for an image that has none."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import contract
+from harness.activation import activations
+from harness.cli.command import Command, Group, say
+from harness.contract.loading import name_of
+from harness.core.errors import UsageError
+from harness.core.transports import Transport
+
+#: pytest's exit status for wrong usage, which is 2 for our commands.
+_USAGE = 4
+
+#: The options that say what a client asks of an image; a contract says so itself.
+_OF_IMAGE = ("listen", "http", "echo", "send", "expect", "save")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="CONTRACT|IMAGE", help="a contract or its folder, or the name of an image")
+    parser.add_argument(
+        "--listen",
+        action="append",
+        metavar="SOCKET",
+        help="tcp4:PORT, tcp4,tcp6:PORT, unix:NAME, vsock:PORT; repeatable",
+    )
+    parser.add_argument("--http", metavar="PATH", help="ask for this page")
+    parser.add_argument("--echo", action="store_true", help="expect back what is sent, whatever it is")
+    parser.add_argument("--send", metavar="TEXT", help="send this; \\n and the like as in TOML")
+    parser.add_argument("--expect", metavar="TEXT", help="expect this reply, to the byte")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write the contract to DIR/contract.toml")
+    parser.add_argument("--activation", action="append", choices=tuple(activations()), help="repeatable (default: all)")
+    parser.add_argument("--exhaustive", action="store_true", help="go on where the first client was not answered")
+    parser.add_argument("-k", metavar="EXPRESSION", help="only the promises that match, as of pytest")
+
+
+def _test(options: argparse.Namespace) -> int:
+    """Run the battery; the status is 0 (kept), 1 (broken), 2 (input), or 10 (the machine)."""
+    given = Path(options.what)
+    with tempfile.TemporaryDirectory(prefix="harness-test-") as folder:
+        if given.exists():
+            if wrong := [f"--{name}" for name in _OF_IMAGE if getattr(options, name)]:
+                raise UsageError(
+                    f"'{given}' is a contract, which says itself what {', '.join(wrong)} would.",
+                    hint="Leave the options out, or name an image.",
+                )
+            contract.load(given)
+        else:
+            given = _written(options, Path(folder))
+        return _battery(options, given, Path(folder))
+
+
+def _battery(options: argparse.Namespace, subject: Path, folder: Path) -> int:
+    """Run pytest over the battery alone, whatever configuration of its own the current folder has."""
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    command = [
+        *(sys.executable, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-n", "auto"),
+        *("-c", os.fspath(folder / "pytest.ini"), "--rootdir", os.fspath(folder)),
+        *("--pyargs", "harness.plugin.test_battery"),
+        f"--harness-contract={subject.resolve()}",
+        f"--harness-artifacts-dir={Path('harness-artifacts').resolve()}",
+    ]
+    if options.activation:
+        command.append(f"--harness-activation={','.join(options.activation)}")
+    if options.exhaustive:
+        command.append("--harness-exhaustive")
+    if options.k:
+        command += ["-k", options.k]
+    status = subprocess.run(command, check=False).returncode
+    return 2 if status == _USAGE else status
+
+
+def _written(options: argparse.Namespace, folder: Path) -> Path:
+    """Write the contract of an image, and return its file; raise UsageError or ContractError."""
+    if not options.listen:
+        raise UsageError(
+            f"There is no contract '{options.what}', and for an image '--listen' is missing.",
+            hint=f"Such as: sah test {options.what} --listen tcp4:8080 --http /",
+        )
+    text = "\n".join(_lines(options))
+    file = (options.save or folder) / contract.FILE_NAME
+    contract.parse(text, file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise UsageError(f"'{file}' is there already.", hint="Choose another folder, or remove it.") from None
+    except OSError as error:
+        raise UsageError(f"The contract '{file}' can't be written: {error.strerror}.") from None
+    if options.save:
+        say(f"{file} is written")
+    return file
+
+
+def _lines(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines of a contract for an image."""
+    yield "schema = 1"
+    yield f"name = {json.dumps(name_of(options.what))}"
+    yield "\n[image]"
+    yield f"reference = {json.dumps(options.what)}"
+    for text in options.listen:
+        yield from _socket(text)
+    yield "\n[probe]"
+    kinds = [name for name in ("http", "echo") if getattr(options, name)]
+    kinds += ["bytes"] if options.expect is not None else []
+    if len(kinds) != 1 or (options.send is not None and kinds == ["http"]):
+        raise UsageError("One of '--http PATH', '--echo', and '--expect TEXT' says what a client gets.")
+    yield f'kind = "{kinds[0]}"'
+    if options.http:
+        yield f"path = {json.dumps(options.http)}"
+    for key in ("send", "expect"):
+        if (text := getattr(options, key)) is not None:
+            yield f"{key} = {_quoted(key, text)}"
+    yield ""
+
+
+def _socket(text: str) -> Iterator[str]:
+    names, colon, address = text.partition(":")
+    transports = names.split(",")
+    if not colon or not set(transports) <= set(Transport):
+        raise UsageError(
+            f"'--listen {text}' is no socket.",
+            hint=f"Such as tcp4:8080 or unix:NAME; known are {', '.join(Transport)}.",
+        )
+    yield "\n[[sockets]]"
+    yield f"transports = {json.dumps(transports)}"
+    yield f"port = {address}" if address.isdecimal() and transports != ["unix"] else f"path = {json.dumps(address)}"
+
+
+def _quoted(option: str, text: str) -> str:
+    """Return a text of the command line, with TOML's escapes in it, as TOML has it."""
+    quoted = '"' + re.sub(r'(?<!\\)"', r"\"", text) + '"'
+    try:
+        tomllib.loads(f"text = {quoted}")
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"'--{option}' has an escape that TOML does not know: {error}.") from None
+    return quoted
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("test", "try every promise of an image: the battery", _arguments, _test, Group.IMAGE),
+)

@@ -1,0 +1,121 @@
+"""`sah test`: what it makes of its arguments; tests/live/test_battery_runs.py has what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.contract import EchoProbe, HttpProbe, load
+from harness.core.transports import Transport
+from tests.helpers.contracts import GOOD, written
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return the command lines that would have been run."""
+    seen: list[list[str]] = []
+
+    class Ended:
+        returncode = 0
+
+    def run(command: list[str], **_options: object) -> Ended:
+        seen.append(command)
+        return Ended()
+
+    monkeypatch.setattr("subprocess.run", run)
+    return seen
+
+
+def saved(folder: Path, *arguments: str) -> Path:
+    """Run the command for an image, and return the contract that it has written."""
+    assert main.main(["test", "quay.io/me/Hello:1", *arguments, f"--save={folder}"]) == 0
+    return folder / "contract.toml"
+
+
+def test_an_image_that_answers_a_page(commands: list[list[str]], tmp_path: Path) -> None:
+    contract = load(saved(tmp_path, "--listen=tcp4,tcp6:8080", "--listen=unix:sock", "--http=/health"))
+    assert (contract.name, contract.image.reference) == ("hello", "quay.io/me/Hello:1")
+    assert contract.transports == (Transport.TCP4, Transport.TCP6, Transport.UNIX)
+    probe = contract.probe(Transport.TCP4)
+    assert isinstance(probe, HttpProbe)
+    assert probe.path == "/health"
+    (command,) = commands
+    assert f"--harness-contract={tmp_path / 'contract.toml'}" in command
+
+
+def test_an_image_that_answers_bytes(commands: list[list[str]], tmp_path: Path) -> None:
+    contract = load(saved(tmp_path, "--listen=tcp4:3000", r"--send=say \"it\"\n", r'--expect=a "b"\n'))
+    probe = contract.probe(Transport.TCP4)
+    assert (probe.send, probe.expected) == ('say "it"\n', b'a "b"\n')  # type: ignore[attr-defined]
+    assert commands
+
+
+def test_an_image_that_echoes(commands: list[list[str]], tmp_path: Path) -> None:
+    probe = load(saved(tmp_path, "--listen=udp4:3000", "--echo", "--send=x")).probe(Transport.UDP4)
+    assert isinstance(probe, EchoProbe)
+    assert probe.send == "x"
+    assert commands
+
+
+def test_options_of_the_run(commands: list[list[str]], tmp_path: Path) -> None:
+    file = written(tmp_path, GOOD)
+    options = ["--activation=unit", "--activation=launcher", "--exhaustive", "-k", "stop"]
+    assert main.main(["test", str(tmp_path), *options]) == 0
+    (command,) = commands
+    assert f"--harness-contract={file.parent}" in command
+    assert "--harness-activation=unit,launcher" in command
+    assert command[-3:] == ["--harness-exhaustive", "-k", "stop"]
+
+
+IMAGE = "localhost/hello"
+TCP = "--listen=tcp4:3000"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((IMAGE,), "for an image '--listen' is missing"),
+        ((IMAGE, TCP), "One of '--http PATH', '--echo', and '--expect TEXT'"),
+        ((IMAGE, TCP, "--echo", "--http=/"), "One of '--http PATH'"),
+        ((IMAGE, TCP, "--http=/", "--send=x"), "One of '--http PATH'"),
+        ((IMAGE, "--listen=tcp4", "--echo"), "'--listen tcp4' is no socket."),
+        ((IMAGE, "--listen=tcp5:1", "--echo"), "'--listen tcp5:1' is no socket."),
+        ((IMAGE, "--listen=tcp4:80", "--echo"), "sockets[0].port: Input should be greater than or equal to 1024"),
+        ((IMAGE, "--listen=tcp4:x", "--echo"), "a 'tcp4' socket takes 'port' and no 'path'"),
+        ((IMAGE, TCP, TCP, "--echo"), "the same address stands twice"),
+        ((IMAGE, TCP, r"--expect=\q"), "'--expect' has an escape that TOML does not know"),
+        ((IMAGE, TCP, "--http=x"), "probe.path: String should match pattern"),
+        (("-x", TCP, "--echo"), ""),
+    ],
+)
+def test_wrong_arguments_are_told(
+    arguments: tuple[str, ...], said: str, commands: list[list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main.main(["test", *arguments])
+    except SystemExit as ended:
+        status = int(str(ended.code))
+    assert status == 2
+    assert said in capfd.readouterr().err
+    assert commands == []
+
+
+def test_a_contract_and_options_of_an_image(
+    commands: list[list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path, GOOD)
+    assert main.main(["test", str(tmp_path), "--echo", TCP]) == 2
+    assert "is a contract, which says itself what --listen, --echo would" in capfd.readouterr().err
+    assert commands == []
+
+
+def test_no_contract_is_overwritten(
+    commands: list[list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, GOOD)
+    assert main.main(["test", IMAGE, TCP, "--echo", f"--save={tmp_path}"]) == 2
+    assert "is there already" in capfd.readouterr().err
+    assert file.read_text(encoding="utf-8") == GOOD
+    assert commands == []
