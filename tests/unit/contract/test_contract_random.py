@@ -120,7 +120,8 @@ def test_any_table(table: dict[str, Any]) -> None:
     """TOML with a contract's words in wrong places; the words that belong together are never all there."""
     found = understood(written(table))
     assert isinstance(found, ContractError)
-    assert "TOML" not in dict(found.mistakes)
+    # What is no TOML at all is the only mistake of its file; a random key may have that name.
+    assert [key for key, _said in found.mistakes] != ["TOML"]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
