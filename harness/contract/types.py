@@ -10,6 +10,8 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 from pydantic_core import SchemaError
 
+from harness.contract.reference import ImageReference
+
 T = TypeVar("T")
 
 #: The placeholder for the session's home folder.
@@ -64,9 +66,9 @@ def file_below(value: str) -> str:
 
 
 def image_name(value: str) -> str:
-    """Check the name of an image, which must not look like an option."""
-    if value.startswith("-") or re.search(r"[\s\0]", value):
-        raise ValueError("allowed is the name of an image, such as 'localhost/echo:latest'")
+    """Check the name of an image; there may be none."""
+    if value:
+        ImageReference.parse(value)
     return value
 
 

@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.contract import FILE_NAME, ClientImage, Contract
+from harness.contract.reference import ImageReference
 from harness.core import account as accounts
 from harness.core.cache import writing
 from harness.core.deadline import Deadline
 from harness.core.errors import CommandError, ImageError, WaitTimeout
 from harness.core.hints import hint
 from harness.core.locking import held, locked
-from harness.core.process import run
 from harness.core.progress import Progress, silent
-from harness.images import bases
+from harness.images import bases, fetching
 from harness.images.bases import Base
 from harness.session import factory
 from harness.session.session import Session
@@ -98,7 +98,7 @@ class ImageStore:
     def image(self, contract: Contract, base: Base) -> Image:
         """Return the image of a contract, built at its first use; raise ImageError when it can't be."""
         if contract.image.reference:
-            return self.existing(contract.name, contract.image.reference)
+            return self.existing(contract.name, contract.image.reference, contract.folder)
         return self.built(contract.name, containerfile(contract, base), base)
 
     def chosen(self, contract: Contract, reference: str, base: Base) -> Image:
@@ -113,7 +113,7 @@ class ImageStore:
         """Return the image that a probe's client runs in, as `image` does."""
         name = f"{contract.name}{CLIENT}"
         if client.reference:
-            return self.existing(name, client.reference)
+            return self.existing(name, client.reference, contract.folder)
         return self.built(name, containerfile(contract, base, client.containerfile), base)
 
     def built(self, name: str, file: Path, base: Base) -> Image:
@@ -125,10 +125,25 @@ class ImageStore:
         with self._locked(name):
             return self.find(name, source) or self._build(name, file, foundation, source)
 
-    def existing(self, name: str, reference: str) -> Image:
-        """Return an image that somebody else made: from here, the caller's own podman, or a registry."""
+    def existing(self, name: str, reference: str, folder: Path = Path()) -> Image:
+        """Return an image that somebody else made: from here, the caller's own podman, a registry, or an archive.
+
+        The path of an archive may be relative to `folder`. Raises ImageError or UsageError.
+        """
+        meant = ImageReference.parse(reference).below(folder)
+        source, started = fetching.source_of(meant), time.monotonic()
         with self._locked(name):
-            return self._fetch(name, reference)
+            if meant.file and (image := self.find(name, source)):
+                return image
+            with self._building() as session:
+                called = fetching.fetch(name, meant, session, self._progress)
+                found = session.run(["podman", "image", "inspect", "--format", "{{.Id}}", called]).text.strip()
+                if meant.file:
+                    # Another archive may have an image of the same name.
+                    own = f"localhost/harness/{name}:{source[:12]}"
+                    session.run(["podman", "tag", found, own])
+                    called = own
+            return self._keep(Image(name, called, found, "", source, time.monotonic() - started))
 
     def wanted(self, contracts: Sequence[Contract]) -> tuple[str, ...]:
         """Return the `source` of every image here that some contract needs as it stands, and of their bases."""
@@ -182,45 +197,6 @@ class ImageStore:
             # fmt: on
             found = session.run(["podman", "image", "inspect", "--format", "{{.Id}}", reference]).text.strip()
         return self._keep(Image(name, reference, found, foundation.base, source, time.monotonic() - started))
-
-    def _fetch(self, name: str, reference: str) -> Image:
-        started = time.monotonic()
-        source = reference_source(reference)
-        with self._building() as session:
-            here = ["podman", "image", "inspect", "--format", "{{.Id}}", reference]
-            own, found = run(here, timeout_s=30, check=False), session.run(here, check=False)
-            if own.status == 0 and own.text != found.text:
-                self._copy(reference, session)
-                found = session.run(here)
-            if found.status != 0:
-                self._pull(name, reference, session)
-                found = session.run(here)
-        return self._keep(Image(name, reference, found.text.strip(), "", source, time.monotonic() - started))
-
-    def _pull(self, name: str, reference: str, session: Session) -> None:
-        """Pull an image; no registry is asked for names below `localhost/`, which podman gives to what it builds."""
-        said = ""
-        if not reference.startswith("localhost/"):
-            self._progress(f"pull the image '{reference}'")
-            pulled = session.run(["podman", "pull", "--quiet", reference], timeout_s=BUILD_LIMIT_S, check=False)
-            if pulled.status == 0:
-                return
-            said = pulled.stderr.decode(errors="replace")
-        raise ImageError(
-            f"The image '{reference}' for '{name}' is neither in the harness's store, nor in your own podman, nor can "
-            "it be pulled.",
-            hint="Build it with 'podman build', or correct its name.",
-            evidence={"podman pull": said},
-        )
-
-    def _copy(self, reference: str, session: Session) -> None:
-        """Copy an image of the caller's own podman into the store, through a pipe: a session's files are in memory."""
-        self._progress(f"copy the image '{reference}' from your own podman")
-        inside = (f"{name}={value}" for name, value in session.environment.items())
-        load = ("env", "-i", *inside, *session.prefix, "podman", "load", "--quiet")
-        # What the shell runs is fixed; the image and the session's command are its arguments.
-        script = 'podman save --quiet "$0" | exec "$@"'
-        run(["/bin/sh", "-c", script, reference, *load], timeout_s=BUILD_LIMIT_S)
 
     @contextlib.contextmanager
     def _building(self) -> Iterator[Session]:
@@ -291,11 +267,6 @@ def containerfile(contract: Contract, base: Base, name: str = "") -> Path:
         f"The contract '{contract.name}' has no Containerfile: there is neither '{plain}.{base}' nor '{plain}'.",
         hint="Add one, or set image.reference to the name of an existing image.",
     )
-
-
-def reference_source(reference: str) -> str:
-    """Return the `source` of an image that somebody else made."""
-    return hashlib.sha256(f"reference\n{reference}".encode()).hexdigest()
 
 
 def source_hash(file: Path, base_id: str) -> str:

@@ -194,9 +194,15 @@ def _strict(text: str) -> bool:
 
 
 def _image(text: str) -> tuple[str, str]:
+    from harness.contract.reference import ImageReference
+
     name, equals, image = text.partition("=")
-    if not (name and equals and image) or image.startswith("-"):
+    if not (name and equals and image):
         raise argparse.ArgumentTypeError(f"'{text}' is not of the form NAME=IMAGE, such as echo=localhost/my-echo")
+    try:
+        ImageReference.parse(image)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"in '{text}', {error}") from None
     return name, image
 
 

@@ -150,8 +150,8 @@ class Runtime:
         A failure is remembered, too.
         """
         wanted = self.contract(of) if isinstance(of, str) else of
-        given = self.settings.images.get(wanted.name, "") or wanted.image.reference or ""
-        key = given or f"{wanted.folder / wanted.image.containerfile}"
+        given = self.settings.images.get(wanted.name, "")
+        key = given or f"{wanted.folder / (wanted.image.reference or wanted.image.containerfile)}"
         return self._remembered(key, lambda: self.store.chosen(wanted, given, self.base))
 
     def measured(self, contract: Contract) -> dict[str, Image]:

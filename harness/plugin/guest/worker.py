@@ -13,10 +13,12 @@ from typing import Any, TextIO
 
 import pytest
 
+from harness.contract.reference import ImageReference
 from harness.core.cache import default_folder
 from harness.core.errors import ImageError
 from harness.core.userland import HOST, Userland
 from harness.guest.engines.base import FOLDER_VARIABLE, USERLAND_VARIABLE
+from harness.images import fetching
 from harness.images import store as image_store
 from harness.images.bases import Base
 from harness.images.store import Image, ImageStore
@@ -56,10 +58,11 @@ class ReadOnlyStore(ImageStore):
         foundation = self._there(f"base-{base}", self.find(f"base-{base}", self._recipes[base]))
         return self._there(name, self.find(name, image_store.source_hash(file, foundation.id)))
 
-    def existing(self, name: str, reference: str) -> Image:
+    def existing(self, name: str, reference: str, folder: Path = Path()) -> Image:
         """Return an image as the run outside has fetched it."""
         self._refuse(name)
-        return self._there(name, self.find(name, image_store.reference_source(reference)))
+        meant = ImageReference.parse(reference).below(folder)
+        return self._there(name, self.find(name, fetching.source_of(meant)))
 
     def _refuse(self, name: str) -> None:
         # A contract's images are made together, so that of its client can be the one that was not.

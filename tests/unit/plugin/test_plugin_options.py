@@ -197,10 +197,18 @@ def test_strict_in_the_ini_file_is_true_or_false(inner: pytest.Pytester) -> None
     assert "'perhaps' is none of 'true', 'false'" in refusal(inner)
 
 
-@pytest.mark.parametrize("text", ["echo", "=image", "echo=", "echo=-image"])
+@pytest.mark.parametrize("text", ["echo", "=image", "echo="])
 def test_an_image_has_a_name(text: str, inner: pytest.Pytester) -> None:
     said = refusal(inner, f"--harness-image={text}")
     assert f"argument --harness-image: '{text}' is not of the form NAME=IMAGE, such as echo=localhost/my-echo" in said
+
+
+@pytest.mark.parametrize(
+    ("image", "why"), [("-image", "allowed is the name of an image"), ("ftp://a", "the transport 'ftp:' is none")]
+)
+def test_an_image_has_a_name_that_can_be_read(image: str, why: str, inner: pytest.Pytester) -> None:
+    said = refusal(inner, f"--harness-image=echo={image}")
+    assert f"argument --harness-image: in 'echo={image}', {why}" in said
 
 
 # -- contracts --------------------------------------------------------------------------------------------------------
