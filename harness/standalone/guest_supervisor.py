@@ -3,7 +3,8 @@
 Run as `python -I -S FOLDER guest_supervisor`, with one end of a SOCK_SEQPACKET pair as standard input. It is sent JSON
 objects: first `{"folder": ..., "cgroup_parent": ...}`, then, once, what to start. It answers `{"ready": true}`, then
 `{"ended": STATUS}` when the guest has ended, or `{"error": ...}`. When the harness closes its end, which the kernel
-does when the harness is killed, it kills the guest with all of its processes and removes the exchange folder.
+does when the harness is killed, it kills the guest with all of its processes and removes the exchange folder. Where it
+is killed itself, a process outside of its tree does that (`cleaner`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import cgroups  # type: ignore[import-not-found,unused-ignore]
+import cleaner  # type: ignore[import-not-found,unused-ignore]
 import syscalls  # type: ignore[import-not-found,unused-ignore]
 
 #: Longest end of an ordinary user's guest, in seconds.
@@ -165,22 +167,32 @@ def keep(cgroup: str) -> None:
             end(child)
 
 
+def remove(cgroup: str, folder: str) -> None:
+    """Remove what there is of a guest from outside."""
+    if cgroup:
+        cgroups.remove(cgroup)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> int:
     """Own the exchange folder, the cgroup and the guest, each up to the harness's end."""
     os.setsid()
-    syscalls.adopt_orphans()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     first = receive()
     if first is None:
         return 0
-    cgroup = ""
+    folder, cgroup = first["folder"], ""
+    if first["cgroup_parent"]:
+        cgroup = f"{first['cgroup_parent']}/{cgroups.name_of(os.getpid())}"
+    # Before the first child: an orphan of later ones would be ours, and not the machine's.
+    call_off = cleaner.clean_after(lambda: remove(cgroup, folder))
+    syscalls.adopt_orphans()
     try:
-        os.makedirs(first["folder"], 0o700, exist_ok=True)
-        lock = os.open(f"{first['folder']}/lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        os.makedirs(folder, 0o700, exist_ok=True)
+        lock = os.open(f"{folder}/lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)  # up to this process's end; tells `sweep` that the owner lives
-        if first["cgroup_parent"]:
-            cgroup = f"{first['cgroup_parent']}/{cgroups.name_of(os.getpid())}"
+        if cgroup:
             os.mkdir(cgroup, 0o755)
         answer({"ready": True})
         keep(cgroup)
@@ -188,7 +200,6 @@ def main() -> int:
         answer({"error": str(error)})
         receive()
     finally:
-        if cgroup:
-            cgroups.remove(cgroup)
-        shutil.rmtree(first["folder"], ignore_errors=True)
+        remove(cgroup, folder)
+        call_off()
     return 0

@@ -4,7 +4,7 @@ Run as `python -I -S FOLDER session_supervisor`, with one end of a SOCK_SEQPACKE
 spec, a JSON object; it answers with JSON objects, `{"init": PID}`, then `{"ready": true}` with a descriptor, a
 connection to the session's manager, or `{"error": ..., "step": ...}`; then it waits. When the harness closes its end,
 which the kernel does when the harness is killed, it kills everything in the session and removes what is left of it.
-Only a SIGKILL of the supervisor itself leaves something: empty cgroup folders, which `sweep` finds by their name.
+Where it is killed itself, a process outside of its tree does that (`cleaner`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import cgroups  # type: ignore[import-not-found,unused-ignore]
+import cleaner  # type: ignore[import-not-found,unused-ignore]
 import syscalls  # type: ignore[import-not-found,unused-ignore]
 
 #: Longest wait for READY=1, in seconds; the harness gives up a little later.
@@ -282,11 +283,15 @@ def session_init(spec: Spec) -> NoReturn:
     os._exit(1)
 
 
-def make_cgroups(spec: Spec) -> None:
-    """Make the session's cgroups, named so that `sweep` can tell whose they are and whether the owner still lives."""
+def name_cgroups(spec: Spec) -> None:
+    """Name the session's cgroups so that `sweep` can tell whose they are and whether the owner still lives."""
     parent = spec["cgroup_parent"] or cgroups.own()
     spec["cgroup"] = f"{parent}/{cgroups.name_of(os.getpid())}"
     spec["cgroup_init"], spec["cgroup_user"] = f"{spec['cgroup']}/init", f"{spec['cgroup']}/user"
+
+
+def make_cgroups(spec: Spec) -> None:
+    """Make the session's cgroups."""
     for folder in (spec["cgroup"], spec["cgroup_init"], spec["cgroup_user"], f"{spec['cgroup_user']}/clients"):
         os.mkdir(folder, 0o755)
     if os.getuid() == 0:
@@ -314,6 +319,12 @@ def remove_files(spec: Spec) -> None:
         os.waitpid(os.posix_spawnp(command[0], command, {"PATH": spec["env"]["PATH"]}), 0)
 
 
+def remove(spec: Spec) -> None:
+    """Remove what there is of a session from outside."""
+    cgroups.remove(spec["cgroup"])
+    remove_files(spec)
+
+
 def main() -> int:
     """Make the session that the harness asks for, keep it until the harness has gone, remove it."""
     os.setsid()
@@ -322,7 +333,10 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     spec = cast("Spec", json.loads(os.read(0, 1 << 20)))
     child = 0
+    call_off = None
     try:
+        name_cgroups(spec)
+        call_off = cleaner.clean_after(lambda: remove(spec))
         child = start(spec)
         answer({"init": child, "cgroup": spec["cgroup"]})
         kept = False
@@ -338,7 +352,7 @@ def main() -> int:
         if child:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-        if "cgroup" in spec:
-            cgroups.remove(spec["cgroup"])
-        remove_files(spec)
+        if call_off:
+            remove(spec)
+            call_off()
     return 0

@@ -75,7 +75,9 @@ def test_a_supervisor_killed_right_after_its_fork_leaves_no_guest(tmp_path: Path
         ours.send(json.dumps(start).encode())
         assert supervisor.stderr is not None
         assert supervisor.stderr.readline() == b"forked\n"
-        assert len(processes(mark)) == 2
+        found = processes(mark)
         supervisor.kill()
+        assert len(found) == 3, "the supervisor, the guest, and the one that cleans up after both"
         supervisor.wait()
         wait_until(lambda: processes(mark), lambda left: not left, Deadline.after(GONE_S), "the guest to be gone")
+    wait_until(Path(folder).exists, lambda there: not there, Deadline.after(GONE_S), "the exchange folder to be gone")

@@ -60,11 +60,11 @@ def test_an_archive_in_a_contract_is_beside_it(archives: Path, harness_runtime: 
     assert image.reference.startswith("localhost/harness/beside:")
 
 
-def test_the_name_within_an_archive(archives: Path, echo_image: Image, harness_runtime: Runtime) -> None:
+def test_the_name_within_an_archive(archives: Path, echo_image: Image, store: ImageStore) -> None:
     named = f"docker-archive:{archives}/docker-archive.tar:{echo_image.reference}"
-    assert harness_runtime.store.existing("archived", named).id == echo_image.id
+    assert store.existing("archived", named).id == echo_image.id
     with pytest.raises(UsageError, match=r"docker-archive\.tar' holds localhost/harness/echo:") as caught:
-        harness_runtime.store.existing("archived", f"{named}-other")
+        store.existing("archived", f"{named}-other")
     assert caught.value.hint.startswith("Name one of them: docker-archive:")
 
 
@@ -72,20 +72,20 @@ def test_the_name_within_an_archive(archives: Path, echo_image: Image, harness_r
     ("content", "said"),
     [(b"no archive", "is no archive of an image"), (b"", "is no archive"), (None, "can't be read: No")],
 )
-def test_what_is_no_archive(content: bytes | None, said: str, tmp_path: Path, harness_runtime: Runtime) -> None:
+def test_what_is_no_archive(content: bytes | None, said: str, tmp_path: Path, store: ImageStore) -> None:
     file = tmp_path / "a.tar"
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(UsageError, match=said) as caught:
-        harness_runtime.store.existing("archived", f"oci-archive:{file}")
+        store.existing("archived", f"oci-archive:{file}")
     assert caught.value.blame is Blame.INPUT
 
 
-def test_an_archive_that_is_cut_off(archives: Path, harness_runtime: Runtime) -> None:
+def test_an_archive_that_is_cut_off(archives: Path, store: ImageStore) -> None:
     file = archives / "oci-archive.tar"
     file.write_bytes(file.read_bytes()[:20_000])
     with pytest.raises(UsageError, match="is no archive of an image"):
-        harness_runtime.store.existing("archived", f"oci-archive:{file}")
+        store.existing("archived", f"oci-archive:{file}")
 
 
 def test_a_transport_that_nobody_knows(tmp_path: Path) -> None:
@@ -94,9 +94,7 @@ def test_a_transport_that_nobody_knows(tmp_path: Path) -> None:
     assert "the transport 'ftp:' is none that can be read; known are 'docker:'" in run.output
 
 
-def test_an_image_of_docker(
-    tmp_path: Path, archives: Path, monkeypatch: pytest.MonkeyPatch, harness_runtime: Runtime
-) -> None:
+def test_an_image_of_docker(tmp_path: Path, archives: Path, monkeypatch: pytest.MonkeyPatch, store: ImageStore) -> None:
     """Docker's engine can't run here, so a program stands in for its client; what comes out of it is a real archive."""
     client = tmp_path / "bin" / "docker"
     client.parent.mkdir()
@@ -106,10 +104,10 @@ def test_an_image_of_docker(
     )
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{client.parent}:{os.environ['PATH']}")
-    assert harness_runtime.store.existing("docker", "docker-daemon:echo:latest").id
+    assert store.existing("docker", "docker-daemon:echo:latest").id
     client.write_text("#!/bin/sh\necho no daemon >&2; exit 1\n", encoding="utf-8")
     with pytest.raises(ImageError, match="can't be had from Docker") as caught:
-        harness_runtime.store.existing("docker", "docker-daemon:echo:latest")
+        store.existing("docker", "docker-daemon:echo:latest")
     assert "no daemon" in str(caught.value)
 
 
@@ -161,46 +159,45 @@ def login(registry: str, text: str = LOGIN) -> str:
     return json.dumps({"auths": {registry.partition("/")[0]: auth, "other.example": auth}})
 
 
-def fetched(store: ImageStore, registry: str) -> Image:
-    """Return the registry's image, which is not in the store by that name."""
-    with store._building() as session:
-        session.run(["podman", "untag", registry], check=False)
-    return store.existing("from-registry", registry)
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    """A store of the test's own, in which nothing is: what is pulled has names of images that others use."""
+    return ImageStore(tmp_path / "cache")
 
 
-def test_the_login_of_the_caller(registry: str, caller: Path, harness_runtime: Runtime) -> None:
+def test_the_login_of_the_caller(registry: str, caller: Path, store: ImageStore) -> None:
     """As `podman login` keeps it, in the first place where it does."""
     (caller / "auth.json").write_text(login(registry), encoding="utf-8")
-    image = fetched(harness_runtime.store, registry)
+    image = store.existing("from-registry", registry)
     assert image.reference == registry
     assert len(image.id) == 64
 
 
 def test_a_file_of_logins_that_a_variable_names(
-    registry: str, caller: Path, harness_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    registry: str, caller: Path, store: ImageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes before all others, as for podman."""
     (caller / "auth.json").write_text(login(registry, "somebody:wrong"), encoding="utf-8")
     named = caller / "named.json"
     named.write_text(login(registry), encoding="utf-8")
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(named))
-    assert fetched(harness_runtime.store, registry).reference == registry
+    assert store.existing("from-registry", registry).reference == registry
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"auths": []}', "null"], ids=["empty", "cut off", "another form", "null"])
-def test_without_a_login_the_way_out_is_told(text: str, registry: str, caller: Path, harness_runtime: Runtime) -> None:
+def test_without_a_login_the_way_out_is_told(text: str, registry: str, caller: Path, store: ImageStore) -> None:
     (caller / "auth.json").write_text(text, encoding="utf-8")
     with pytest.raises(ImageError, match="does not let you have the image") as caught:
-        fetched(harness_runtime.store, registry)
+        store.existing("from-registry", registry)
     assert caught.value.blame is Blame.INPUT
     assert f"'podman login {registry.partition('/')[0]}'" in caught.value.hint
 
 
-def test_nothing_of_a_login_is_left_or_told(registry: str, caller: Path, harness_runtime: Runtime) -> None:
+def test_nothing_of_a_login_is_left_or_told(registry: str, caller: Path, store: ImageStore) -> None:
     """No other registry's login goes into the session, and afterwards there is none."""
     (caller / "auth.json").write_text(login(registry, "somebody:wrong"), encoding="utf-8")
     reference = ImageReference.parse(registry)
-    with harness_runtime.store._building() as session:
+    with store._building() as session:
         file = session.outside(f"{session.paths.home}/.config/containers/auth.json")
         with fetching._as_caller(session, reference):
             assert list(json.loads(file.read_text(encoding="utf-8"))["auths"]) == [registry.partition("/")[0]]
@@ -208,6 +205,6 @@ def test_nothing_of_a_login_is_left_or_told(registry: str, caller: Path, harness
         assert not file.exists()
         assert session.run(["podman", "info"]).text
     with pytest.raises(ImageError) as caught:
-        fetched(harness_runtime.store, registry)
+        store.existing("from-registry", registry)
     assert "wrong" not in str(caught.value)
     assert base64.b64encode(b"somebody:wrong").decode() not in str(caught.value)

@@ -17,6 +17,8 @@ from harness.images.store import Image
 from harness.runtime import leaks
 from tests.helpers.processes import DEFAULT_SIGNALS
 from tests.helpers.runs import REPOSITORY, environment, run_pytest
+from tests.helpers.sessions import isolated
+from tests.machines.kills import left_after
 
 #: How long a killed run may take to be gone, in seconds.
 GONE_S = 20.0
@@ -120,6 +122,13 @@ def test_sigkill_of_pytest_and_its_workers_leaves_nothing(tmp_path: Path) -> Non
                     os.kill(pid, signal.SIGKILL)
         process.wait()
         assert_gone(names, mounts)
+
+
+@isolated
+@pytest.mark.parametrize("moment_s", [0.7, 1.9, 3.1, 4.5, 6.5, 9.0])
+def test_sigkill_of_all_at_once_leaves_nothing(moment_s: float) -> None:
+    """Its supervisors, containers and guest are killed with the run; `python -m tests.machines.kills` tries more."""
+    assert left_after(moment_s) == []
 
 
 def test_a_killed_worker_takes_its_session_along(tmp_path: Path) -> None:
