@@ -10,15 +10,20 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import contract
 from harness.activation import activations
+from harness.battery.hardening import ladder
 from harness.cli.command import Command, Group, say
+from harness.contract import Contract
 from harness.contract.loading import name_of
+from harness.core import progress
 from harness.core.errors import UsageError
 from harness.core.transports import Transport
+from harness.runtime.runtime import Runtime
+from harness.runtime.settings import Settings
 
 #: pytest's exit status for wrong usage, which is 2 for our commands.
 _USAGE = 4
@@ -42,6 +47,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save", type=Path, metavar="DIR", help="write the contract to DIR/contract.toml")
     parser.add_argument("--activation", action="append", choices=tuple(activations()), help="repeatable (default: all)")
     parser.add_argument("--exhaustive", action="store_true", help="go on where the first client was not answered")
+    parser.add_argument("--hardening", action="store_true", help="say, too, what the image could live without")
     parser.add_argument("-k", metavar="EXPRESSION", help="only the promises that match, as of pytest")
 
 
@@ -58,7 +64,18 @@ def _test(options: argparse.Namespace) -> int:
             contract.load(given)
         else:
             given = _written(options, Path(folder))
-        return _battery(options, given, Path(folder))
+        status = _battery(options, given, Path(folder))
+        if options.hardening and not status:
+            _harden(contract.load(given), options.activation or ["unit"])
+        return status
+
+
+def _harden(subject: Contract, names: Sequence[str]) -> None:
+    """Print the ladder of the first activation."""
+    with Runtime(Settings(), progress.to_stderr) as runtime:
+        say(f"hardening of '{subject.name}' by {names[0]}, each rung on top of those that held:")
+        for step in ladder(subject, lambda harder: runtime.service(harder, names[0])):
+            say(f"  {step}")
 
 
 def _battery(options: argparse.Namespace, subject: Path, folder: Path) -> int:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.battery.hardening import Held, ladder
 from harness.contract import load
 from harness.images.store import Image
 from harness.results import record
 from harness.results.record import Outcome
+from harness.runtime.runtime import Runtime
 from tests.helpers.runs import REPOSITORY, RUN_LIMIT_S, environment, run_pytest
 
 FAULTS = REPOSITORY / "tests" / "faults"
@@ -85,6 +87,25 @@ def test_what_is_waived_is_told(built: Callable[[Path], Image], tmp_path: Path) 
         "quiet": True,
         "sizes": True,
     }
+
+
+def test_what_an_image_can_live_without(harness_runtime: Runtime) -> None:
+    """One that writes beside its program as root needs both; the contract has no network already."""
+    contract = load(FAULTS)
+    program = " ".join(contract.image.command)
+    command = ("/bin/sh", "-c", f"touch /usr/local/lib/written && exec {program}")
+    image = contract.image.model_copy(update={"command": command, "user": "root"})
+    steps = list(ladder(contract.model_copy(update={"image": image}), harness_runtime.service))
+    assert {step.rung.without: step.held for step in steps} == {
+        "a network": Held.ALREADY,
+        "a writable root file system": Held.NEEDS,
+        "new privileges": Held.COULD,
+        "capabilities": Held.COULD,
+        "root": Held.NEEDS,
+        "a home folder": Held.COULD,
+    }
+    needed = {step.rung.without: str(step) for step in steps if step.held is Held.NEEDS}
+    assert "without root: needs it: over tcp4, the program ended with status 1" in needed["root"]
 
 
 @pytest.mark.parametrize("exhaustive", [False, True], ids=["", "exhaustive"])
