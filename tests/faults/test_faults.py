@@ -1,4 +1,7 @@
-"""The proof that the battery can fail: each fault is found by its own test, and named; a sound server passes all."""
+"""The proof that the battery can fail: each fault is found by its own test, and named; a sound server passes all.
+
+The faults are activated by `unit`, or by the first of --harness-activation, so that a run can have them by others, too.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ from tests.faults.table import FAULTS, Fault, contract_of
 #: A launcher's sockets go with each run, so that these can't be asked of it.
 OF_UNITS_ONLY = {Promise.NO_REPLY_LOST, Promise.READY}
 
+#: Faults that show where a container has several sockets, or outlive their run: a launcher's are of one kind, and go.
+NOT_BY_A_LAUNCHER = {"first-only", "closes-second", "waits-in-accept", "shuts-down"}
+
 every_way = pytest.mark.harness_activations("generate", "launcher", "quadlet", "unit")
 
 
@@ -34,12 +40,22 @@ def found(fault: Fault, activation: Activation, runtime: Runtime) -> PromiseBrok
     return caught.value
 
 
+@pytest.fixture
+def activation(harness_runtime: Runtime) -> Activation:
+    """The activation of the faults."""
+    chosen = harness_runtime.activations
+    return chosen["unit"] if "unit" in chosen else next(iter(chosen.values()))
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=names)
-def test_a_fault_is_found_and_named(fault: Fault, harness_activation: Activation, harness_runtime: Runtime) -> None:
+def test_a_fault_is_found_and_named(fault: Fault, activation: Activation, harness_runtime: Runtime) -> None:
     """The sentence says what is wrong before all evidence, and who has to act."""
-    error = found(fault, harness_activation, harness_runtime)
-    assert re.search(fault.said, error.wrong), error.wrong
-    assert str(error).startswith("The service 'faults' (unit) broke a promise: ")
+    if not activation.keeps_sockets and (fault.name in NOT_BY_A_LAUNCHER or fault.promise in OF_UNITS_ONLY):
+        pytest.skip("a launcher has one kind of sockets, which go with each run")
+    error = found(fault, activation, harness_runtime)
+    said = fault.said if activation.keeps_sockets else fault.said.replace(r"fd 4 \(udp4\)", r"fd 3 \(udp4\)")
+    assert re.search(said, error.wrong), error.wrong
+    assert str(error).startswith(f"The service 'faults' ({activation.name}) broke a promise: ")
     assert error.blame is Blame.IMAGE
 
 
