@@ -25,14 +25,27 @@ _FIRST_EPHEMERAL = 32768
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a socket takes what comes from anybody over IP."""
+
+    inode: int
+    #: `tcp` or `udp`.
+    protocol: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class OwnListener:
     """A socket that a process of a container takes clients by, and that it was not given."""
 
     process: Process
     #: Number of the process within its container.
     pid: int
-    #: Such as `tcp 0.0.0.0:8080`.
-    address: str
+    address: Address
 
     def __str__(self) -> str:
         return f"pid {self.pid} ({self.process.name}) listens on {self.address} by itself"
@@ -74,14 +87,14 @@ def own_listeners(inside: Mapping[int, Process], given: frozenset[int]) -> list[
     """Return where the processes listen by IP beside the sockets that they were given, each address once."""
     found: dict[int, OwnListener] = {}
     for pid, process in inside.items():
-        for inode, address in _taking(pid):
-            if inode in process.sockets - given:
-                found.setdefault(inode, OwnListener(process, inner_pid(pid), address))
+        for address in addresses(pid):
+            if address.inode in process.sockets - given:
+                found.setdefault(address.inode, OwnListener(process, inner_pid(pid), address))
     return list(found.values())
 
 
-def _taking(pid: int) -> Iterator[tuple[int, str]]:
-    """Yield inode and address of each socket that takes clients in the network of a process."""
+def addresses(pid: int) -> Iterator[Address]:
+    """Yield every address that takes clients in the network of a process, whoever has its socket."""
     for protocol, state in _TAKES.items():
         try:
             lines = Path("/proc", str(pid), "net", protocol).read_text(encoding="ascii").splitlines()[1:]
@@ -94,7 +107,7 @@ def _taking(pid: int) -> Iterator[tuple[int, str]]:
             host, _, port = fields[1].partition(":")
             number = int(port, 16)
             if protocol.startswith("tcp") or 0 < number < _FIRST_EPHEMERAL:
-                yield int(fields[9]), f"{protocol.rstrip('6')} {_host(host)}:{number}"
+                yield Address(int(fields[9]), protocol.rstrip("6"), _host(host), number)
 
 
 def _host(text: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from harness.activation.inside import addresses
 from harness.bisect.fd_passing import FIRST_DESCRIPTOR
 from harness.session import processes
 from harness.session.processes import Process
@@ -27,9 +28,6 @@ _PAUSE_S = 0.005
 _MAKERS = ("crun", "runc", "podman", "conmon", "catatonit")
 _SHELLS = ("sh", "bash", "dash", "ash", "busybox", "ksh", "zsh")
 _INITS = ("tini", "dumb-init", "docker-init", "s6-svscan", "runsv", "supervisord")
-
-#: A socket that listens, in the state column of /proc/net/tcp, see proc(5).
-_LISTENING = "0A"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class ProcessWatch:
             return ProcessSnapshot(process, number, contained=False, variables=_variables(folder))
         session = Path("/proc", str(self.session.init) if self.session.own_network else "self")
         shared = (folder / "ns/net").readlink() == (session / "ns/net").readlink()
-        ports = {port for port in _listening(process, folder) if not (shared and port in self.ports)}
+        ports = {port for port in _listening(process) if not (shared and port in self.ports)}
         return ProcessSnapshot(process, number, contained=True, ports=tuple(sorted(ports)))
 
 
@@ -121,14 +119,11 @@ def _variables(folder: Path) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name.startswith("LISTEN_")}
 
 
-def _listening(process: Process, folder: Path) -> Iterator[int]:
+def _listening(process: Process) -> Iterator[int]:
     """Yield the TCP ports on which a process listens in its own network namespace."""
-    held = set(process.descriptors.values())
-    for table in ("tcp", "tcp6"):
-        for row in (folder / "net" / table).read_text(encoding="ascii").splitlines()[1:]:
-            _slot, address, _peer, state, *others = row.split()
-            if state == _LISTENING and f"socket:[{others[5]}]" in held:
-                yield int(address.rpartition(":")[2], 16)
+    for address in addresses(process.pid):
+        if address.protocol == "tcp" and address.inode in process.sockets:
+            yield address.port
 
 
 def reasons(inside: Sequence[ProcessSnapshot]) -> list[str]:
