@@ -13,6 +13,7 @@ from functools import partial
 
 from harness import probes
 from harness.activation import Activated, Workload, activations
+from harness.activation.diagnosis import Hopeless
 from harness.activation.service import Service
 from harness.bisect import layers, process_watch
 from harness.bisect.layers import Layer
@@ -137,12 +138,16 @@ class Probe:
         """Return a watch for the processes that serve the probe."""
         return ProcessWatch(self.session, frozenset(listener.port for listener in workload.listeners if listener.port))
 
-    def problem(self, workload: Workload) -> str:
-        """Ask, and return what is wrong with the reply, or ""; raise OutOfTime where it had less time than promised."""
+    def problem(self, workload: Workload, hopeless: Callable[[], str] | None = None) -> str:
+        """Ask, and return what is wrong with the reply, or ""; raise OutOfTime where it had less time than promised.
+
+        `hopeless` tells why no reply can come any more, and then nobody waits for it.
+        """
         promised = self.contract.probe(self.transport)
         endpoint = workload.endpoints[self.transport]
         limit = self.limit
-        reply = probes.ask(self.session, endpoint, promised, probes.timed(promised), limit, self.supplies)
+        client = probes.timed(promised)
+        reply = probes.ask(self.session, endpoint, promised, client, limit, self.supplies, hopeless)
         wrong = probes.judge(reply, promised)
         if wrong and limit.expired and limit.limit_s < self.limit_s:
             raise OutOfTime(f"only {limit.limit_s:.1f} s of {self.limit_s:g} s were left, and no right reply came")
@@ -203,7 +208,7 @@ def _upper(probe: Probe, workload: Workload, step: Step, opened: Opener) -> Step
         return replace(step, left_out=_NO_TIME)
     try:
         with probe.watch(workload) as seen, opened() as activated:
-            problem = probe.problem(activated.workload)
+            problem = probe.problem(activated.workload, Hopeless(activated, probe.transport))
             if not problem:
                 return replace(step, problem=_unready(probe, activated))
             why = (*_unit_reasons(activated, probe.transport), *_podman_reasons(seen))
