@@ -45,6 +45,10 @@ end=$(date +%s%N)
 """
 
 
+#: An image that keeps every promise, and one that keeps none.
+_SOUND, _DEAD = Path("tests/faults"), Path("tests/broken/dies-on-start")
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the result."""
@@ -186,7 +190,33 @@ def _talk(plain: socket.socket, port: int, sent: bytes) -> None:
         pass
 
 
+def batteries(progress: Progress, rounds: int) -> Iterator[Row]:
+    """Run the battery as a user does, by turns: of a sound image, by one activation and by all, and of a dead one."""
+    subjects = {
+        "battery, one activation": (_SOUND, "--activation=unit", 0),
+        "battery, all activations": (_SOUND, "--exhaustive", 0),
+        "battery of a dead image": (_DEAD, "--activation=unit", 1),
+    }
+    took: dict[str, list[float]] = {name: [] for name in subjects}
+    wrong: dict[str, int] = dict.fromkeys(subjects, 0)
+    for number in range(rounds):
+        for name, (folder, option, right) in subjects.items():
+            progress(f"{name}, {number + 1} of {rounds}; wrong so far: {sum(wrong.values())}")
+            started = time.monotonic()
+            command = [sys.executable, "-m", "harness", "test", os.fspath(folder), option]
+            done = run(command, timeout_s=900, env=dict(os.environ), check=False)
+            took[name].append(time.monotonic() - started)
+            if done.status != right:
+                wrong[name] += 1
+                progress(done.text[-2000:])
+    for name, values in took.items():
+        low, high = min(values), max(values)
+        seen = f"{statistics.median(values):7.1f} s  ({low:.1f} to {high:.1f}, n={len(values)})"
+        yield Row(name, seen, f"{wrong[name]} of {rounds} wrong")
+
+
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batteries", type=int, metavar="ROUNDS", help="run this many batteries, and nothing else")
     parser.add_argument("--contract", type=Path, default=Path("containers/echo"), help="what to activate")
     parser.add_argument("--suites", type=Path, default=Path("suites"), help="the suites to run as a whole")
     parser.add_argument("--rounds", type=int, default=15, help="how often to measure each thing (default: 15)")
@@ -194,10 +224,12 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _bench(options: argparse.Namespace) -> int:
     """Print what the harness itself costs."""
-    rows = itertools.chain(
+    rows: Iterator[Row] = itertools.chain(
         measure(options.contract, progress.to_stderr, options.rounds),
         suites(options.suites, progress.to_stderr),
     )
+    if options.batteries:
+        rows = batteries(progress.to_stderr, options.batteries)
     for row in rows:
         say(f"{row.what:42} {row.value:42} {row.against}")
         sys.stdout.flush()
