@@ -13,9 +13,10 @@ import pytest
 from harness import __version__
 from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError, ProbeFailed
 from harness.core.userland import HOST
-from harness.plugin import ATTRIBUTE, battery, params
+from harness.plugin import ATTRIBUTE, params
 from harness.plugin.guest import controller
 from harness.plugin.settings import SETTINGS
+from harness.report.promises import verdicts
 from harness.results import record
 from harness.results.record import Case, Outcome, Results, Test, Userland
 from harness.runtime.environment import environment, versions
@@ -114,7 +115,7 @@ class Recorder:
         """Show every verdict, and where the results are."""
         if not self._tests:
             return
-        if lines := battery.verdicts(self._tests.values()):
+        if lines := verdicts(self._tests.values()):
             terminalreporter.section("harness battery")
             for line in lines:
                 terminalreporter.write_line(line)

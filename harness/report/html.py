@@ -76,6 +76,9 @@ def _sections(run: Summary, folder: str) -> Iterator[tuple[str, str, Markup]]:
         yield _section("failures", count(len(run.bad), "failure"), content)
     for number, image in enumerate(run.images, 1):
         yield _section(f"image-{number}", image.name, _image(image, f"image-{number}"))
+    if run.promises:
+        items = (element("li", _short(sentence)) for sentence in run.promises)
+        yield _section("promises", "Promises", element("ul", *items))
     if run.skipped:
         yield _section("skipped", "Skipped", _skipped(run))
     if run.claims:

@@ -52,7 +52,10 @@ def _test(suite: Element, test: Test, timings: Sequence[Timing]) -> None:
     *classes, name = head.split("::")
     package = file.removesuffix(".py").replace("/", ".")
     element = _case(suite, ".".join([package, *classes]), name + bracket + parameters, test.duration_s)
-    facts = {"blame": test.blame, "bundle": test.bundle, "claim": test.claim}
+    facts = {
+        **{"blame": test.blame, "bundle": test.bundle, "claim": test.claim},
+        **{"promise": test.promise, "broken": test.broken, "waived": test.waived},
+    }
     _properties(element, {**_about(test.case), **{name: text for name, text in facts.items() if text}})
     for timing in timings:
         _properties(element, _times(timing))

@@ -49,6 +49,9 @@ def _blocks(run: Summary) -> Iterator[str]:
             yield replies(image)
         if image.timings:
             yield _times(image.timings)
+    if run.promises:
+        yield "### Promises\n"
+        yield "".join(f"- {safe(sentence)}\n" for sentence in run.promises)
     if run.bad:
         yield f"### {count(len(run.bad), 'failure').capitalize()}\n"
         yield from map(_failure, run.bad)

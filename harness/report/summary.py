@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.core.transports import Transport
+from harness.report import promises
 from harness.report.text import case_name, count, listed
 from harness.results.record import (
     BudgetCheck,
@@ -182,6 +183,11 @@ class Summary:
             if test.claim:
                 found[test.claim] = (*found.get(test.claim, ()), test)
         return found
+
+    @property
+    def promises(self) -> list[str]:
+        """One sentence for each image and activation whose promises were tried, what is waived among it."""
+        return promises.verdicts(self.results.tests)
 
     def verdicts(self, verdict: Verdict) -> int:
         """Return how many comparisons ended so."""

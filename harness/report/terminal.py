@@ -75,6 +75,10 @@ def _lines(run: Summary, style: Style) -> Iterator[str]:
         if image.timings:
             yield from table(list(_times(image)), style)
             yield ""
+    if run.promises:
+        yield style.painted("promises", "1")
+        yield from (style.plain(f"  {line(sentence, _WIDTH)}") for sentence in run.promises)
+        yield ""
     for test in run.bad:
         yield from _failure(test, style)
     for reason, tests in run.skipped.items():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.plugin.battery import verdicts
+from harness.report import html, junit, markdown, terminal
+from harness.report.promises import verdicts
 from harness.results.record import Case, Outcome, Test
+from tests.helpers import samples
 
 
 def tried(promise: str, outcome: Outcome = Outcome.PASSED, contract: str = "a", **more: Any) -> Test:
@@ -52,3 +54,15 @@ def test_a_userland_is_told() -> None:
 
 def test_other_tests_have_no_verdict() -> None:
     assert verdicts([Test(id="x", outcome=Outcome.FAILED, duration_s=1.0)]) == []
+
+
+def test_every_view_has_the_sentence_and_the_reason_of_a_waiver() -> None:
+    reason = "one client <at> a time"
+    results = samples.results()
+    tests = (tried("stop"), tried("rude_clients", Outcome.SKIPPED, waived=reason))
+    shown = results.model_copy(update={"tests": (*results.tests, *tests)})
+    assert f"a by unit: kept all of 1 promises; waived rude_clients ({reason})" in terminal.view(shown)
+    assert "waived rude&#95;clients (one client &#60;at&#62; a time)" in markdown.view(shown)
+    assert "waived rude_clients (one client &lt;at&gt; a time)" in html.view(shown)
+    assert 'name="waived" value="one client &lt;at&gt; a time"' in junit.view(shown)
+    assert "promises" not in terminal.view(results)
