@@ -86,6 +86,12 @@ def last_notes(events: str, container: str) -> dict[str, dict[str, Any]]:
     return {}
 
 
+def is_left(events: str, container: str) -> bool:
+    """Whether podman's notes tell of a container of that name that it has not removed."""
+    notes = last_notes(events, container)
+    return "create" in notes and "remove" not in notes
+
+
 def starts(events: str, container: str) -> int:
     """Return how often podman has started a container of that name."""
     wanted = ("container", container, "start")
