@@ -148,7 +148,7 @@ def request_of(service: Service, transport: Transport) -> bytes:
 
 
 def reset(client: socket.socket) -> None:
-    """Close a connection with a reset, see SO_LINGER in socket(7); a Unix socket has none and is just closed."""
-    if client.family != socket.AF_UNIX:
+    """Close a connection with a reset, see SO_LINGER in tcp(7); where there is none, it is just closed."""
+    if client.family in (socket.AF_INET, socket.AF_INET6):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()

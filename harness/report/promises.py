@@ -33,7 +33,7 @@ def _broken(group: Sequence[Test]) -> list[Test]:
 def _verdict(group: Sequence[Test]) -> str:
     tried = {test.promise for test in group if test.outcome is not Outcome.SKIPPED and not test.waived}
     if broken := _broken(group):
-        first = broken[0].broken or broken[0].message.splitlines()[-1:] or "see the test"
+        first = broken[0].broken or (broken[0].message.splitlines() or ["see the test"])[-1]
         if broken[0].cold:
             return f"the cold start failed: {first}"
         names = ", ".join(dict.fromkeys(test.promise for test in broken))

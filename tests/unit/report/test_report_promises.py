@@ -35,6 +35,12 @@ def test_a_cold_start_that_failed_is_the_verdict() -> None:
     assert verdicts([later, cold, skipped]) == ["a by unit: the cold start failed: over tcp4, it ended"]
 
 
+def test_an_error_of_another_kind_is_told_by_its_last_line() -> None:
+    found = verdicts([tried("stop", Outcome.ERROR, message="first\nTypeError: x"), tried("flat", Outcome.FAILED)])
+    assert found == ["a by unit: broke 2 of 2 promises (flat, stop): see the test"]
+    assert verdicts([tried("stop", Outcome.ERROR, message="first\nTypeError: x")])[0].endswith("(stop): TypeError: x")
+
+
 def test_what_breaks_stands_first() -> None:
     found = verdicts([tried("stop"), tried("stop", Outcome.FAILED, "b", broken="no end")])
     assert [line.partition(" ")[0] for line in found] == ["b", "a"]
