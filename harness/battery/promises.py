@@ -49,16 +49,16 @@ def _goes_on(_contract: Contract, _transport: Transport, activation: Activation)
 class Row:
     """A promise: how it is tried, whether for each socket or once, and what has it."""
 
-    try_: Callable[[Trial], None]
+    attempt: Callable[[Trial], None]
     each_socket: bool = False
     concerns: Concerns = _all
 
 
-ROWS_OF: dict[Promise, Row] = {
+PROMISES: dict[Promise, Row] = {
     Promise.EVERY_SOCKET: Row(serving.every_socket),
     Promise.SAME_RUN: Row(serving.same_run, each_socket=True),
     Promise.CROWD: Row(serving.crowd, each_socket=True, concerns=_stream),
-    Promise.SIZES: Row(serving.sizes_, each_socket=True, concerns=_echo),
+    Promise.SIZES: Row(serving.every_size, each_socket=True, concerns=_echo),
     Promise.RUDE_CLIENTS: Row(serving.rude_clients, each_socket=True, concerns=_stream),
     Promise.EVEN: Row(serving.even, each_socket=True, concerns=_measured),
     Promise.FLAT: Row(serving.flat),
@@ -82,7 +82,7 @@ def promises(
     behind it is the one that it is about.
     """
     found = []
-    for promise, row in ROWS_OF.items():
+    for promise, row in PROMISES.items():
         wanted = [item for item in contract.transports if item in asked]
         about = [item for item in wanted if row.concerns(contract, item, activation)]
         reached = [item for item in about if item not in lacking] or about

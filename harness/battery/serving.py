@@ -89,7 +89,7 @@ def crowd(trial: Trial) -> None:
         )
 
 
-def sizes_(trial: Trial) -> None:
+def every_size(trial: Trial) -> None:
     """Whatever is sent comes back, of any size."""
     trial.wake()
     service, promised = trial.service, trial.service.contract.probe(trial.transport)

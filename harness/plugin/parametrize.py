@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.activation import Activation, activations
-from harness.battery.promises import ROWS_OF, promises
+from harness.battery.promises import PROMISES, promises
 from harness.capabilities.table import GUEST
 from harness.contract import Contract, ExecProbe
 from harness.core.errors import Blame, CapabilityMissing, HarnessError, UsageError
@@ -129,7 +129,7 @@ def _generate_promises(metafunc: pytest.Metafunc) -> None:
         for name, way in ways.items():
             for promise, transport in promises(contract, way, asked, runtime.lacking):
                 case = Case(contract, name, transport)
-                about = case.id if ROWS_OF[promise].each_socket else f"{contract.name}-{name}"
+                about = case.id if PROMISES[promise].each_socket else f"{contract.name}-{name}"
                 marks = _marks(case, way)
                 if reason := contract.promises.get(promise):
                     marks.append(pytest.mark.xfail(reason=f"waived: {reason}", strict=False))

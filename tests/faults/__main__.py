@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from harness.battery.promises import ROWS_OF
+from harness.battery.promises import PROMISES
 from harness.battery.trial import PromiseBroken, Trial
 from harness.core import progress
 from harness.runtime.runtime import Runtime
@@ -20,7 +20,7 @@ def main() -> int:
             said = "**not found**"
             try:
                 with runtime.service(contract_of(fault.name, fault.promise)) as service:
-                    ROWS_OF[fault.promise].try_(Trial(service, fault.transport))
+                    PROMISES[fault.promise].attempt(Trial(service, fault.transport))
                 status = 1
             except PromiseBroken as error:
                 said = error.wrong

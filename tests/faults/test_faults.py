@@ -10,7 +10,7 @@ import re
 import pytest
 
 from harness.activation import Activation
-from harness.battery.promises import ROWS_OF
+from harness.battery.promises import PROMISES
 from harness.battery.trial import PromiseBroken, Trial
 from harness.contract import Promise
 from harness.core.errors import Blame
@@ -36,7 +36,7 @@ def found(fault: Fault, activation: Activation, runtime: Runtime) -> PromiseBrok
     """Return how the battery names a fault."""
     contract = contract_of(fault.name, fault.promise)
     with runtime.service(contract, activation) as service, pytest.raises(PromiseBroken) as caught:
-        ROWS_OF[fault.promise].try_(Trial(service, fault.transport))
+        PROMISES[fault.promise].attempt(Trial(service, fault.transport))
     return caught.value
 
 
@@ -68,7 +68,7 @@ def test_a_sound_server_keeps_every_promise(
     if not harness_activation.keeps_sockets and promise in OF_UNITS_ONLY:
         pytest.skip("a launcher's sockets go with each run")
     with harness_runtime.service(contract_of("none", promise), harness_activation) as service:
-        ROWS_OF[promise].try_(Trial(service, Transport.TCP4))
+        PROMISES[promise].attempt(Trial(service, Transport.TCP4))
 
 
 def test_each_promise_has_a_fault() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.activation import Activation, activations
-from harness.battery.promises import ROWS_OF, promises
+from harness.battery.promises import PROMISES, promises
 from harness.capabilities.table import Capabilities
 from harness.contract import Contract, load
 from harness.core.transports import Transport
@@ -43,7 +43,7 @@ def of_every_case(contract: Contract, ways: Iterable[Activation]) -> set[str]:
     for way in ways:
         found |= {f"{test}[{name}-{way.name}-tcp4]" for test in OF_EVERY_CASE}
         for promise, _transport in promises(contract, way, tuple(Transport), frozenset()):
-            socket = "-tcp4" if ROWS_OF[promise].each_socket else ""
+            socket = "-tcp4" if PROMISES[promise].each_socket else ""
             found.add(f"test_promise[{name}-{way.name}{socket}-{promise}]")
     return found
 
