@@ -97,7 +97,7 @@ def main() -> int:
         began = time.monotonic()
         left = left_after(moment_s)
         bad += bool(left)
-        took_s = time.monotonic() - began - moment_s
+        took_s = max(0.0, time.monotonic() - began - moment_s)
         sys.stdout.write(
             f"{number + 1:3} of {count}: killed after {moment_s:4.1f} s, gone in {took_s:4.1f} s {left or ''}\n"
         )
