@@ -171,12 +171,12 @@ def _queue(trial: Trial) -> int | None:
 
 
 def _uneven(trial: Trial) -> str:
-    """Return what is uneven in a series of warm replies, as a clause, or ""."""
+    """Return what is uneven in a series of warm replies, as a clause, or ""; a wrong one is no matter of time."""
     service, replies, limit = trial.service, list[Reply](), Deadline.after(_SERIES_S)
     while len(replies) < _EVEN and not (limit.expired and len(replies) >= _FEWEST):
         replies.append(clients.ask(service, trial.transport, service.contract.limits.warm_s))
     if wrong := clients.wrong(service, replies):
-        return wrong
+        raise trial.broken(wrong)
     times = sorted(reply.times.whole_s for reply in replies)
     median, late = statistics.median(times), times[len(times) * 95 // 100]
     budget_ms = trial.service.contract.budgets.warm_ms
