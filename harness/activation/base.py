@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import copy
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from harness.activation import blame
 from harness.activation.run import is_left
@@ -53,6 +55,18 @@ class Workload:
         asked = (listener for listener in self.listeners if listener.probed)
         return {endpoint.transport: endpoint for listener in asked for endpoint in listener.endpoints}
 
+    def asked(self, contract: Contract) -> Workload:
+        """Return the same workload with the clients of another selection of its contract."""
+        # The listeners are those of the contract in its order, without some transports that the machine has not.
+        tables = iter(contract.sockets)
+        probed = [
+            next(table.probed for table in tables if table.transports == item.transports) for item in self.listeners
+        ]
+        return replace(
+            self,
+            listeners=tuple(replace(item, probed=is_so) for item, is_so in zip(self.listeners, probed, strict=True)),
+        )
+
     @property
     def container(self) -> tuple[str, ...]:
         """Podman's options for the container: no pull, removed at its end, replaced where one is left."""
@@ -95,6 +109,12 @@ class Activated(abc.ABC):
     @abc.abstractmethod
     def service_of(self, transport: Transport) -> str:
         """Return the service unit that a client of `transport` wakes."""
+
+    def asked(self, contract: Contract) -> Self:
+        """Return the same service with the clients of another selection of its contract."""
+        other = copy.copy(self)
+        other.workload = self.workload.asked(contract)
+        return other
 
     def listeners_of(self, transport: Transport) -> tuple[Listener, ...]:
         """Return the sockets that the container behind `transport` is given, as far as known in their order."""
@@ -168,9 +188,7 @@ class Activated(abc.ABC):
             return {"ActiveState": "inactive", "SubState": GONE, "Result": "success"}
 
     def _stop_all(self, deadline: Deadline) -> None:
-        for unit in (*self.sockets, *self.services):
-            with contextlib.suppress(UnitFailed):
-                self.session.manager.stop(unit, deadline)
+        self.session.manager.stop_together((*self.sockets, *self.services), deadline)
 
     def evidence(self) -> dict[str, str]:
         """Return title -> text of what the units say, for an error."""

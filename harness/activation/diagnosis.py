@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from harness.activation.inside import container_processes, inner_pid, own_listeners
 from harness.activation.run import end_of, last_notes, run_of
-from harness.core.errors import HarnessError
+from harness.core.deadline import Deadline, wait_until
+from harness.core.errors import HarnessError, WaitTimeout
 from harness.core.transports import Listener, Transport
 from harness.session import sockets
 from harness.session.manager import NoSuchUnit
@@ -40,8 +41,19 @@ _WAITS = {
 
 
 def diagnose(activated: Activated, transport: Transport) -> str:
-    """Return what keeps a service from answering a client over `transport`, as a clause; "" where nothing shows it."""
-    return hopeless(activated, transport) or _unaccepted(activated, transport)
+    """Return what keeps a service from answering a client over `transport`, as a clause; "" where nothing shows it.
+
+    A client may notice an end before systemd and podman do, so what shows nothing is looked at again for `STANDS_S`.
+    """
+
+    def look() -> str:
+        with contextlib.suppress(HarnessError):
+            return hopeless(activated, transport) or _unaccepted(activated, transport)
+        return ""
+
+    with contextlib.suppress(WaitTimeout):
+        return wait_until(look, bool, Deadline.after(STANDS_S), "a reason")
+    return ""
 
 
 def hopeless(activated: Activated, transport: Transport) -> str:
@@ -114,6 +126,8 @@ def listener_of(activated: Activated, transport: Transport) -> Listener:
 def _name(activated: Activated, listener: Listener) -> str:
     """Return a socket as the program knows it; systemd promises no order of the sockets of several units."""
     transports = "/".join(listener.transports)
+    if listener.name:
+        return f"the socket '{listener.name}' ({transports})"
     if len(activated.sockets) > 1:
         return f"its socket for {transports}"
     number = _FIRST_DESCRIPTOR + activated.listeners_of(listener.transports[0]).index(listener)

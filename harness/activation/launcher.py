@@ -61,9 +61,9 @@ class Launched(Activated):
 
     listens_on = False
 
-    def __init__(self, session: Session, workload: Workload) -> None:
-        super().__init__(session, workload)
-        self._parts = split(workload)
+    @property
+    def _parts(self) -> Mapping[Directive, Workload]:
+        return split(self.workload)
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -137,9 +137,7 @@ class Launched(Activated):
         self.stop_for_good(self.workload.stop_s)
 
     def _stop(self, deadline: Deadline) -> None:
-        for unit in self.services:
-            with contextlib.suppress(UnitFailed):
-                self.session.manager.stop(unit, deadline)
+        self.session.manager.stop_together(self.services, deadline)
         self.session.manager.reset_failed()
 
     def _heard(self, unit: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness import probes
 from harness.activation import Activated, Activation, build_workload, provision
@@ -68,6 +68,14 @@ class Service:
     def clients(self, transport: Transport) -> tuple[Client, ...]:
         """Return who can ask what the contract promises over a transport, the client that users know first."""
         return probes.clients(self.contract.probe(transport))
+
+    @property
+    def selections(self) -> tuple[Service, ...]:
+        """The same service once per selection of its contract, so that clients find each socket."""
+        return tuple(
+            replace(self, contract=selected, activated=self.activated.asked(selected))
+            for selected in self.contract.selections
+        )
 
     def is_active(self, transport: Transport) -> bool:
         """Whether the container behind `transport` has been started."""

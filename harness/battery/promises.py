@@ -75,16 +75,18 @@ PROMISES: dict[Promise, Row] = {
 
 def promises(
     contract: Contract, activation: Activation, asked: Sequence[Transport], lacking: frozenset[Transport]
-) -> list[tuple[Promise, Transport]]:
+) -> list[tuple[Promise, Contract, Transport]]:
     """Return what is to be tried of a contract by an activation: each promise with the socket that it is tried over.
+
+    A socket is a transport in one of the contract's selections.
 
     A promise that is not for each socket is tried over the first that this machine has clients for; the container
     behind it is the one that it is about.
     """
     found = []
     for promise, row in PROMISES.items():
-        wanted = [item for item in contract.transports if item in asked]
-        about = [item for item in wanted if row.concerns(contract, item, activation)]
-        reached = [item for item in about if item not in lacking] or about
-        found += [(promise, item) for item in (about if row.each_socket else reached[:1])]
+        sockets = [(selected, item) for selected in contract.selections for item in selected.transports]
+        about = [(one, item) for one, item in sockets if item in asked and row.concerns(one, item, activation)]
+        reached = [(one, item) for one, item in about if item not in lacking] or about
+        found += [(promise, *place) for place in (about if row.each_socket else reached[:1])]
     return found

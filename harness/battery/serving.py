@@ -47,10 +47,12 @@ _SETTLE_S = 1.0
 def every_socket(trial: Trial) -> None:
     """Each socket that a container is given answers, in one run."""
     asked: set[str] = set()
-    for transport in trial.service.activated.workload.endpoints:
-        container = trial.service.activated.service_of(transport)
-        (trial.warm if container in asked else trial.wake)(transport)
-        asked.add(container)
+    for service in trial.service.selections:
+        for transport in service.activated.workload.endpoints:
+            container = service.activated.service_of(transport)
+            each = Trial(service, transport)
+            each.warm() if container in asked else each.wake()
+            asked.add(container)
 
 
 def same_run(trial: Trial) -> None:

@@ -41,6 +41,10 @@ class Trial:
         same = [item for item in activated.workload.endpoints if activated.service_of(item) == mine]
         return (self.transport, *(item for item in same if item is not self.transport))
 
+    def label(self, transport: Transport) -> str:
+        """Return how a sentence names a socket."""
+        return self.service.contract.label(transport)
+
     @property
     def client(self) -> Client:
         """The client without a process of its own, where there is one."""
@@ -64,7 +68,7 @@ class Trial:
         except (ProbeFailed, UnitFailed, WaitTimeout) as error:
             wrong = error.wrong if isinstance(error, ProbeFailed) and error.wrong else error.sentence.rstrip(".")
             cold = not isinstance(error, ProbeFailed) or error.cold
-            raise PromiseBroken(self.service, f"over {asked}, {wrong}", error, cold=cold) from None
+            raise PromiseBroken(self.service, f"over {self.label(asked)}, {wrong}", error, cold=cold) from None
         return reply
 
     def warm(self, transport: Transport | None = None, when: str = "") -> Reply:
@@ -73,7 +77,9 @@ class Trial:
         try:
             return self.service.ask_warm(asked, timed(self.service.contract.probe(asked)))
         except ProbeFailed as error:
-            raise self.broken(f"over {asked}{when}, {error.wrong or error.sentence.rstrip('.')}", error) from None
+            raise self.broken(
+                f"over {self.label(asked)}{when}, {error.wrong or error.sentence.rstrip('.')}", error
+            ) from None
 
     def next(self, when: str) -> Reply:
         """Ask whatever runs or is woken; `when` is what was before."""

@@ -138,10 +138,11 @@ def _understood(contract: Contract) -> Iterator[str]:
     ):
         yield from (f"  {what:8} {name}" for name in names)
     yield f"  network  {image.network}; ready by {image.ready}"
-    for number, table in enumerate(contract.sockets):
-        yield f"  socket   {3 + number}: {_socket(table)}"
-    for transport in contract.transports:
-        yield f"  probe    {transport}: {_asked(contract.probe(transport))}"
+    for number, tables in enumerate(zip(*(item.sockets for item in contract.selections), strict=True)):
+        yield f"  socket   {3 + number}: {_socket(tables[0], probed=any(table.probed for table in tables))}"
+    for selected in contract.selections:
+        for transport in selected.transports:
+            yield f"  probe    {selected.label(transport)}: {_asked(selected.probe(transport))}"
     limits = contract.limits
     first = "" if limits.first_s is None else f"first {limits.first_s:g} s, "
     yield f"  limits   {first}cold {limits.cold_s:g} s, warm {limits.warm_s:g} s, stop {limits.stop_s:g} s"
@@ -168,12 +169,12 @@ def _sources(contract: Contract) -> Iterator[str]:
         raise lacking[0]
 
 
-def _socket(table: SocketTable) -> str:
+def _socket(table: SocketTable, *, probed: bool) -> str:
     listener = table.listener
     parts = [", ".join(table.transports), listener.line]
     parts += [f"FileDescriptorName={listener.name}"] if listener.name else []
     parts += [f"{name}={value}" for name, value in listener.options]
-    parts += [] if listener.probed else ["not probed"]
+    parts += [] if probed else ["not probed"]
     return "; ".join(parts)
 
 
@@ -223,8 +224,11 @@ def _explained(contract: Contract, home: str) -> Iterator[str]:
         for title, text in activation.preview(workload).items() or {"nothing is known before it runs": ""}.items():
             yield f"\n# {title}\n{text.rstrip()}"
     yield "\n## clients"
-    for transport in contract.transports:
-        yield f"\n# {transport}\n{_typed(workload.endpoints[transport], contract.probe(transport))}"
+    for selected in contract.selections:
+        endpoints = workload.asked(selected).endpoints
+        for transport in selected.transports:
+            typed = _typed(endpoints[transport], selected.probe(transport))
+            yield f"\n# {selected.label(transport)}\n{typed}"
 
 
 def _placed(listener: Listener, home: str) -> Listener:

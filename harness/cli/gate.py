@@ -61,7 +61,7 @@ def _gate(options: argparse.Namespace) -> int:
             runtime.quiet_session() as session,
             runtime.services(subject, images, options.activation, session) as services,
         ):
-            found = found.with_(find(services, case, plan, rule, runtime.progress))
+            found = found.with_(find(services, transport, case, plan, rule, runtime.progress))
     for line in (*found.failed, *found.inconclusive, *found.passed):
         say(line)
     if options.results:

@@ -53,9 +53,7 @@ def parse(text: str, file: Path) -> Contract:
         raise ContractError(os.fspath(file), [("TOML", str(error))]) from None
     except RecursionError:
         raise ContractError(os.fspath(file), [("TOML", "tables and arrays are nested too deeply")]) from None
-    contract = _checked(document, os.fspath(file), single=single)
-    contract._folder = file.resolve().parent
-    return contract
+    return _checked(document, os.fspath(file), file.resolve().parent, single=single)
 
 
 def of_image(reference: str, listen: Sequence[Mapping[str, Any]], probe: Mapping[str, Any]) -> Contract:
@@ -70,7 +68,7 @@ def of_image(reference: str, listen: Sequence[Mapping[str, Any]], probe: Mapping
         "sockets": list(listen),
         "probe": [dict(probe)],
     }
-    return _checked(json.dumps(data), f"{reference} (in a test)", single=True)
+    return _checked(json.dumps(data), f"{reference} (in a test)", Path(), single=True)
 
 
 def name_of(reference: str) -> str:
@@ -79,16 +77,18 @@ def name_of(reference: str) -> str:
     return re.sub("[^a-z0-9]+", "-", last)[:32].strip("-") or "image"
 
 
-def _checked(document: str, where: str, *, single: bool) -> Contract:
-    """Return the contract that a JSON document is; raise ContractError.
+def _checked(document: str, where: str, folder: Path, *, single: bool) -> Contract:
+    """Return the contract that a JSON document is, the first of its selections; raise ContractError.
 
     `single` says that the file has one table `probe` instead of an array.
     """
     _ = kinds()  # an error in another package is none of the contract's
     try:
-        return Contract.model_validate_json(document)
+        contract = Contract.model_validate_json(document)
     except ValidationError as error:
         raise ContractError(where, _mistakes(error, single=single)) from None
+    contract._folder = folder
+    return contract.selections[0]
 
 
 def _document(text: str) -> tuple[str, bool]:

@@ -93,6 +93,8 @@ class Contract(Table):
     promises: Waivers = {}  # noqa: RUF012 - pydantic copies it
 
     _folder: Path = PrivateAttr(default=Path())
+    #: What this is a selection of; None for the whole.
+    _whole: Contract | None = PrivateAttr(default=None)
 
     @field_validator("sockets")
     @classmethod
@@ -126,9 +128,33 @@ class Contract(Table):
         used = _asked(self.sockets)
         return tuple(transport for transport in Transport if transport in used)
 
+    @property
+    def selections(self) -> tuple[Contract, ...]:
+        """The contract as often as a transport has sockets: in each of them clients ask one socket of a transport."""
+        whole = self._whole or self
+        groups = _groups(whole.sockets)
+        return tuple(whole._selected(group) for group in groups) if len(groups) > 1 else (whole,)
+
+    def _selected(self, group: Sequence[SocketTable]) -> Contract:
+        """Return the same contract, where clients ask these sockets only."""
+        sockets = [table.model_copy(update={"probed": table in group}) for table in self.sockets]
+        selected = self.model_copy(update={"sockets": tuple(sockets)})
+        selected._whole = self
+        return selected
+
+    def socket(self, transport: Transport) -> SocketTable:
+        """Return the socket that clients of a transport ask."""
+        return next(table for table in self.sockets if table.probed and transport in table.transports)
+
+    def label(self, transport: Transport) -> str:
+        """Return how tests and reports name a socket: its transport, and its name where the transport has several."""
+        several = sum(table.probed and transport in table.transports for table in (self._whole or self).sockets) > 1
+        return f"{transport}@{self.socket(transport).name}" if several else transport
+
     def probe(self, transport: Transport) -> Probe:
         """Return what a client asks over a transport of the contract's."""
-        return next(probe for probe in self.probes if probe.transports is None or transport in probe.transports)
+        table = self.socket(transport)
+        return next(probe for probe in self.probes if _is_for(probe, table, transport))
 
     @property
     def clients(self) -> tuple[ClientImage, ...]:
@@ -156,8 +182,27 @@ def _asked(sockets: Iterable[SocketTable]) -> frozenset[Transport]:
     return frozenset(transport for table in sockets if table.probed for transport in table.transports)
 
 
+def _groups(sockets: Iterable[SocketTable]) -> list[list[SocketTable]]:
+    """Return the sockets that clients ask, in groups that have each transport once."""
+    groups: list[list[SocketTable]] = []
+    for table in (table for table in sockets if table.probed):
+        taken = set(table.transports)
+        free = (group for group in groups if not any(taken & set(other.transports) for other in group))
+        if (group := next(free, None)) is None:
+            groups.append(group := [])
+        group.append(table)
+    return groups
+
+
+def _is_for(probe: Probe, table: SocketTable, transport: Transport) -> bool:
+    """Whether a client that asks a socket over a transport is the one of this probe."""
+    if probe.socket is not None:
+        return probe.socket == table.name
+    return probe.transports is None or transport in probe.transports
+
+
 def _among_sockets(listeners: Sequence[Listener]) -> Iterator[_Mistake]:
-    asked: dict[Transport, Listener] = {}
+    asked: dict[Transport, list[str]] = {}
     bound: dict[Transport, dict[str, Listener]] = {transport: {} for transport in Transport}
     for listener in listeners:
         for transport in listener.transports:
@@ -165,12 +210,15 @@ def _among_sockets(listeners: Sequence[Listener]) -> Iterator[_Mistake]:
             if (other := bound[transport].setdefault(where, listener)) is not listener:
                 same = listener.line if listener.line == other.line else f"{other.line} and {listener.line}"
                 yield (), f"the same address stands twice: {same}"
-            elif listener.probed and asked.setdefault(transport, listener) is not listener:
-                yield (
-                    (),
-                    f"the transport '{transport}' stands twice, and a client could reach only one of them; "
-                    "set 'probed = false' for the others",
-                )
+            elif listener.probed:
+                asked.setdefault(transport, []).append(listener.name)
+    for transport, names in asked.items():
+        if len(names) > 1 and ("" in names or len(set(names)) < len(names)):
+            yield (
+                (),
+                f"the transport '{transport}' stands {len(names)} times, and nothing tells its sockets apart: give "
+                "each a 'name' of its own, or set 'probed = false' for all but one",
+            )
     if not listeners:
         yield (), "at least one is needed"
     elif not asked:
@@ -178,22 +226,29 @@ def _among_sockets(listeners: Sequence[Listener]) -> Iterator[_Mistake]:
 
 
 def _among_probes(sockets: Sequence[SocketTable], probes: Sequence[Probe]) -> Iterator[_Mistake]:
-    used = _asked(sockets)
-    owners: dict[Transport, int] = {}
+    places = [(table, transport) for table in sockets if table.probed for transport in table.transports]
+    owners: dict[int, int] = {}
     for number, probe in enumerate(probes):
-        if probe.transports is None and len(probes) > 1:
-            yield (number,), "required key 'transports' is missing: there are several probes"
+        if len(probes) > 1 and probe.transports is None and probe.socket is None:
+            yield (number,), "required key 'transports' or 'socket' is missing: there are several probes"
             continue
-        meant = used if probe.transports is None else frozenset(probe.transports)
-        if strange := sorted(meant - used):
+        if probe.transports is not None and probe.socket is not None:
+            yield (number, "socket"), "'transports' says already which sockets are meant; leave one of them out"
+            continue
+        meant = [place for place, (table, transport) in enumerate(places) if _is_for(probe, table, transport)]
+        if probe.socket is not None and not meant:
+            yield (number, "socket"), f"no socket that is probed has the name '{probe.socket[:80]}'"
+        if strange := sorted(set(probe.transports or ()) - {transport for _table, transport in places}):
             yield (number, "transports"), f"no socket that is probed has {', '.join(strange)}"
-        for transport in sorted(meant & used):
-            if owners.setdefault(transport, number) != number:
-                yield (number, "transports"), f"'{transport}' has a probe already: probe[{owners[transport]}]"
-        for text in probe.wrong_transports(meant & used):
+        for place in meant:
+            if owners.setdefault(place, number) != number:
+                key = "transports" if probe.socket is None else "socket"
+                yield (number, key), f"'{places[place][1]}' has a probe already: probe[{owners[place]}]"
+        for text in probe.wrong_transports(frozenset(places[place][1] for place in meant)):
             key, _colon, told = text.partition(": ")
             yield (number, key.removeprefix(".")), told
-    if (lacking := sorted(used - set(owners))) and all(probe.transports for probe in probes):
+    lacking = sorted({transport for place, (_table, transport) in enumerate(places) if place not in owners})
+    if lacking and all(probe.transports or probe.socket for probe in probes):
         yield (), f"none is for {', '.join(lacking)}"
 
 

@@ -37,9 +37,11 @@ _SECRET = re.compile(r"\{secret:([^{}]*)\}")
 
 
 class Asks(Table):
-    """What all kinds have: the transports that the probe is for; empty for all of the contract's."""
+    """What all kinds have: the transports or the socket that the probe is for; all of the contract's with neither."""
 
     transports: Annotated[tuple[Transport, ...], Some] | None = None
+    #: The name of a socket.
+    socket: str | None = None
 
     def wrong_transports(self, used: frozenset[Transport]) -> Iterator[str]:
         """Yield what the probe can't do over the transports that it is used for, each a sentence behind its key."""

@@ -34,7 +34,7 @@ def pytest_runtest_makereport(
         report.longrepr = _shown(item, call, error)
     case = params(item).get("harness_case")
     if isinstance(error, ProbeFailed) and error.cold and case:
-        runtime_of(item).cold_failures[case.contract.name, case.activation, case.transport] = error.wrong
+        runtime_of(item).cold_failures[case.contract.name, case.activation, case.label] = error.wrong
     began = item.stash.setdefault(_BEGAN, call.start)
     runtime = runtime_of(item)
     bundled = _leave_bundle(runtime, item, report, error, began) if report.failed else ""

@@ -96,7 +96,7 @@ def harness_service(request: pytest.FixtureRequest, harness_case: Case, harness_
     """The case's image, activated in the case's way, asleep; skips where its first client was not answered before."""
     from harness.plugin.settings import SETTINGS
 
-    key = harness_case.contract.name, harness_case.activation, harness_case.transport
+    key = harness_case.contract.name, harness_case.activation, harness_case.label
     failed = harness_runtime.cold_failures.get(key)
     if failed and not request.config.stash[SETTINGS].exhaustive:
         pytest.skip(f"not run: the cold start failed: {failed}")
@@ -196,6 +196,6 @@ def harness_verdicts(request: pytest.FixtureRequest, harness_case: Case, harness
         runtime.quiet_session() as session,
         runtime.services(contract, images, harness_case.activation, session) as services,
     ):
-        found = find(services, case, plan, rule, runtime.progress)
+        found = find(services, harness_case.transport, case, plan, rule, runtime.progress)
     request.node.stash[VERDICTS] = found
     return found

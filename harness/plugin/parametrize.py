@@ -50,12 +50,17 @@ class Case:
     @property
     def id(self) -> str:
         """A stable name for `-k` and `--lf`."""
-        return f"{self.contract.name}-{self.activation}-{self.transport}"
+        return f"{self.contract.name}-{self.activation}-{self.label}"
+
+    @property
+    def label(self) -> str:
+        """How a person tells its socket from the contract's others."""
+        return self.contract.label(self.transport)
 
     def record(self, userland: str) -> record.Case:
         """What the results call it."""
         return record.Case(
-            userland=userland, contract=self.contract.name, activation=self.activation, transport=self.transport
+            userland=userland, contract=self.contract.name, activation=self.activation, transport=self.label
         )
 
 
@@ -103,10 +108,11 @@ def _generate_cases(metafunc: pytest.Metafunc) -> None:
     runtime = metafunc.config.stash[RUNTIME]
     ways = _ways(metafunc.config)
     cases = [
-        Case(contract, activation, transport)
+        Case(selected, activation, transport)
         for contract in runtime.contracts.values()
         for activation in ways
-        for transport in contract.transports
+        for selected in contract.selections
+        for transport in selected.transports
         if transport in metafunc.config.stash[SETTINGS].transports
     ]
     if not cases:
@@ -127,8 +133,8 @@ def _generate_promises(metafunc: pytest.Metafunc) -> None:
     found = []
     for contract in runtime.contracts.values():
         for name, way in ways.items():
-            for promise, transport in promises(contract, way, asked, runtime.lacking):
-                case = Case(contract, name, transport)
+            for promise, selected, transport in promises(contract, way, asked, runtime.lacking):
+                case = Case(selected, name, transport)
                 about = case.id if PROMISES[promise].each_socket else f"{contract.name}-{name}"
                 marks = _marks(case, way)
                 if reason := contract.promises.get(promise):

@@ -281,8 +281,8 @@ def _columns(results: Results, used: set[tuple[str, str]]) -> Iterable[Column]:
 
 def place_of_transport(name: str) -> tuple[int, str]:
     """Order transports as the harness's own table has them, those of another version after them."""
-    known = [*Transport]
-    return (known.index(Transport(name)) if name in known else len(known), name)
+    known, transport = [*Transport], name.partition("@")[0]
+    return (known.index(Transport(transport)) if transport in known else len(known), name)
 
 
 def _cell(tests: Sequence[Test]) -> Cell:

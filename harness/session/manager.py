@@ -5,6 +5,7 @@ The interfaces are those of org.freedesktop.systemd1(5).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,20 @@ class Manager:
             self._finish(unit, "StopUnit", deadline)
         except NoSuchUnit:
             return
+
+    def stop_together(self, units: Sequence[str], deadline: Deadline) -> None:
+        """Stop units by jobs that are queued at the same time, and wait for them, as `systemctl stop A B` does.
+
+        One after the other, a client of a socket that still listens could start the service of one that does not.
+        Units that are not loaded are stopped already; a job that fails is nobody's loss.
+        """
+        jobs = {}
+        for unit in units:
+            with contextlib.suppress(NoSuchUnit):
+                (jobs[unit],) = self.call("StopUnit", "ss", (unit, "replace"))
+        for unit, job in jobs.items():
+            with contextlib.suppress(UnitFailed):
+                self._await_job(unit, job, deadline)
 
     def restart(self, unit: str, deadline: Deadline) -> None:
         """Restart `unit` and wait for its job; raise UnitFailed when the job fails."""

@@ -70,13 +70,15 @@ class Verdicts:
         )
 
 
-def find(services: Mapping[str, Service], case: Case, plan: Plan, rule: Rule, progress: Progress) -> Verdicts:
+def find(
+    services: Mapping[str, Service], transport: Transport, case: Case, plan: Plan, rule: Rule, progress: Progress
+) -> Verdicts:
     """Measure the services of a candidate and, where there is one, of a baseline, and judge.
 
-    The keys are roles; their session has nothing else to do. Raises GateError, BaselineFailed, and what the candidate's
-    activation raises.
+    The keys are roles; `case` is how reports name the transport. The session has nothing else to do. Raises GateError,
+    BaselineFailed, and what the candidate's activation raises.
     """
-    compared, transport = Role.BASELINE in services, Transport(case.transport)
+    compared = Role.BASELINE in services
 
     def enough(measured: Measurement) -> bool:
         if not compared or len(measured[Role.CANDIDATE].cold) not in gate.LOOKS:

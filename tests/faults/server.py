@@ -28,8 +28,10 @@ EDGE = 1000
 class Server:
     """All that the threads share."""
 
-    def __init__(self, fault: str, idle_s: float | None) -> None:
+    def __init__(self, fault: str, idle_s: float | None, names: dict[int, str]) -> None:
         self.fault = fault
+        #: Descriptor -> FileDescriptorName= of systemd.socket(5); empty where replies don't tell the socket.
+        self.names = names
         self.idle_s = idle_s
         self.replies = 0
         self.connected = 0
@@ -48,8 +50,8 @@ class Server:
         self.ending = True
         os.write(self._stopping, b"x")
 
-    def reply(self, data: bytes, *, whole: bool = True) -> bytes:
-        """Return what is sent back for what has come; `whole` is whether it is a request of its own."""
+    def reply(self, data: bytes, name: str = "") -> bytes:
+        """Return what is sent back for what has come over the socket of a name."""
         self.replies += 1
         self.last = time.monotonic()
         fault, number = self.fault, self.replies
@@ -67,11 +69,11 @@ class Server:
             self.kept.append(subprocess.Popen(["/bin/sleep", "1000" if fault == "leaks-processes" else "0"]))
         if fault == "floods":
             sys.stderr.write("x" * 65536 + "\n")
-        if fault == "previous" and whole:
+        if fault == "previous":
             data, self.previous = self.previous or data, data
-        return data
+        return f"{name}: ".encode() + data if name else data
 
-    def serve(self, connection: socket.socket) -> None:
+    def serve(self, connection: socket.socket, name: str = "") -> None:
         """Send back what one client sends, to its end."""
         self.connected += 1
         received = 0
@@ -96,7 +98,7 @@ class Server:
                     raise
                 if not data:
                     break
-                back = self.reply(data)
+                back = self.reply(data, name)
                 if self.fault == "truncates":
                     back = back[: max(0, EDGE - received)]
                 if self.fault == "doubles" and received <= EDGE < received + len(back):
@@ -115,9 +117,10 @@ class Server:
 
     def take(self, listener: socket.socket) -> None:
         """Take a client of a socket that has one."""
+        name = self.names.get(listener.fileno(), "")
         if listener.type == socket.SOCK_DGRAM:
             data, peer = listener.recvfrom(65536)
-            back = self.reply(data)
+            back = self.reply(data, name)
             if self.fault == "truncates":
                 back = back[:EDGE]
             with contextlib.suppress(OSError):
@@ -131,9 +134,9 @@ class Server:
         if self.fault == "blocked-by-silence":
             connection.recv(1, socket.MSG_PEEK)
         if self.fault in ("one-at-a-time", "one-client"):
-            self.serve(connection)
+            self.serve(connection, name)
         else:
-            threading.Thread(target=self.serve, args=(connection,)).start()
+            threading.Thread(target=self.serve, args=(connection, name)).start()
 
 
 def inherited() -> list[socket.socket]:
@@ -141,6 +144,15 @@ def inherited() -> list[socket.socket]:
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         sys.exit(f"server: LISTEN_PID is {os.environ.get('LISTEN_PID')}, but this is process {os.getpid()}")
     return [socket.socket(fileno=FIRST_DESCRIPTOR + number) for number in range(int(os.environ["LISTEN_FDS"]))]
+
+
+def names_of(fault: str) -> dict[int, str]:
+    """Return descriptor -> name of the sockets, as systemd says, or exchanged."""
+    if not fault.startswith("names"):
+        return {}
+    names = os.environ["LISTEN_FDNAMES"].split(":")
+    exchanged = {"web": "admin", "admin": "web"} if fault == "names-exchanged" else {}
+    return {FIRST_DESCRIPTOR + number: exchanged.get(name, name) for number, name in enumerate(names)}
 
 
 def say_ready() -> None:
@@ -155,6 +167,8 @@ def prepare(fault: str, listeners: list[socket.socket]) -> list[socket.socket]:
     streams = [listener for listener in listeners if listener.type == socket.SOCK_STREAM]
     if fault == "first-only":
         return listeners[:1]
+    if fault == "names-one-unserved":
+        return [listener for listener in listeners if names_of(fault)[listener.fileno()] != "admin"]
     if fault == "closes-second" and len(listeners) > 1:
         listeners.pop(1).close()
     if fault == "closes-all":
@@ -189,7 +203,7 @@ def main() -> None:
         sys.exit("server: no configuration")
     if fault == "exits-zero":
         return
-    server = Server(fault, idle_s)
+    server = Server(fault, idle_s, names_of(fault))
     listeners = inherited()
     # Process 1 has no default action for a signal: without a handler it would ignore SIGTERM.
     signal.signal(signal.SIGTERM, signal.SIG_IGN if fault == "ignores-stop" else server.stop)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,6 +12,8 @@ import pytest
 
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import Blame, SessionError, UnitFailed, WaitTimeout
+from harness.core.transports import Endpoint, Transport
+from harness.probes import native
 from harness.runtime.runtime import Runtime
 from harness.session.manager import Manager, NoSuchUnit
 from harness.session.session import Session
@@ -211,3 +215,48 @@ def test_a_manager_that_ends_during_a_call(harness_runtime: Runtime) -> None:
         session.manager.reload()
         with pytest.raises(SessionError, match="the session has ended"):
             session.manager.start("end.service", soon())
+
+
+# -- several at once --------------------------------------------------------------------------------------------------
+
+#: A service with two sockets, in the order in which they are stopped.
+NEEDY = ("needy-1.socket", "needy-2.socket", "needy.service")
+
+
+def stop_in_turn(manager: Manager) -> None:
+    """Stop one unit after the other, as a person might."""
+    for name in NEEDY:
+        with contextlib.suppress(UnitFailed):
+            manager.stop(name, soon())
+
+
+@pytest.mark.parametrize(("in_turn", "left"), [(False, []), (True, [NEEDY[0]])], ids=["together", "control"])
+def test_units_that_stop_together_do_not_wake_each_other(
+    harness_session: Session, manager: Manager, *, in_turn: bool, left: list[str]
+) -> None:
+    """A client waits in the queue of each socket; in the control the second one's starts what has just been stopped."""
+    paths = harness_session.paths
+    texts = {name: f"[Socket]\nListenStream=%h/{name}\nService={NEEDY[2]}\n" for name in NEEDY[:2]}
+    needs = "\n".join(f"Requires={name}\nAfter={name}" for name in NEEDY[:2])
+    texts[NEEDY[2]] = f"[Unit]\n{needs}\n[Service]\nExecStart=/bin/sleep 100\n"
+    for name, text in texts.items():
+        harness_session.write(f"{paths.units}/{name}", text)
+    try:
+        manager.reload()
+        for name in NEEDY[:2]:
+            manager.start(name, soon())
+        with contextlib.ExitStack() as stack:
+            for name in NEEDY[:2]:
+                client = stack.enter_context(harness_session.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                client.connect(
+                    native.address_of(harness_session, Endpoint(Transport.UNIX, path=f"{paths.home}/{name}"))
+                )
+            wait_until(lambda: manager.state(NEEDY[2])["ActiveState"], lambda state: state == "active", soon(), "it")
+            stop_in_turn(manager) if in_turn else manager.stop_together(NEEDY, soon())
+            assert [name for name in NEEDY if manager.state(name)["ActiveState"] != "inactive"] == left
+    finally:
+        manager.stop_together(NEEDY, soon())
+        for name in texts:
+            harness_session.remove(f"{paths.units}/{name}")
+        manager.reset_failed()
+        manager.reload()

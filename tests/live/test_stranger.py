@@ -42,7 +42,7 @@ def of_every_case(contract: Contract, ways: Iterable[Activation]) -> set[str]:
     name, found = contract.name, set()
     for way in ways:
         found |= {f"{test}[{name}-{way.name}-tcp4]" for test in OF_EVERY_CASE}
-        for promise, _transport in promises(contract, way, tuple(Transport), frozenset()):
+        for promise, _selected, _transport in promises(contract, way, tuple(Transport), frozenset()):
             socket = "-tcp4" if PROMISES[promise].each_socket else ""
             found.add(f"test_promise[{name}-{way.name}{socket}-{promise}]")
     return found

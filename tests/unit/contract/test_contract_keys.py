@@ -134,14 +134,14 @@ RULES: dict[str, tuple[str, str, str]] = {
     "unknown transport of a probe": (GOOD + 'transports = ["x25"]\n', "probe.transports[0]", "'vsock', not 'x25'"),
     "probe for nothing": (GOOD + "transports = []\n", "probe.transports", "at least 1 item"),
     "probes without transports": (
-        HEAD + TCP + UNIX + SEVERAL.replace('transports = ["unix"]\n', ""), "probe[1]", "'transports' is missing"
+        HEAD + TCP + UNIX + SEVERAL.replace('transports = ["unix"]\n', ""), "probe[1]", "or 'socket' is missing"
     ),
     "a transport with two probes": (
         HEAD + TCP + UNIX + SEVERAL.replace('["unix"]', '["unix", "tcp4"]'), "probe[1].transports", "already: probe[0]"
     ),
     "a transport without a probe": (HEAD + TCP + UNIX + UDP + SEVERAL, "probe", "none is for udp4"),
     "wrong key of the second probe": (
-        HEAD + TCP + UNIX + SEVERAL + 'path = "/"\n', "probe[1].path", "unknown key; known are transports, send, half"
+        HEAD + TCP + UNIX + SEVERAL + 'path = "/"\n', "probe[1].path", "known are transports, socket, send, half"
     ),
     "two expectations": (
         GOOD + 'expect_pattern = "a"\n', "probe.expect_pattern", "one of 'expect' and 'expect_pattern'"

@@ -44,7 +44,11 @@ IDLING = f"{GOOD}[limits]\nidle_exit_s = 1.0\n"
 @pytest.mark.parametrize(
     ("text", "key", "said"),
     [
-        (HEAD + TCP + ECHO + 'expect = "a"\n', "probe.expect", "unknown key; known are transports, send, half_close"),
+        (
+            HEAD + TCP + ECHO + 'expect = "a"\n',
+            "probe.expect",
+            "known are transports, socket, send, half_close",
+        ),
         (HEAD + TCP + ECHO + 'send = ""\n', "probe.send", "at least 1 character"),
         (HEAD + TCP + ECHO + "largest = 0\n", "probe.largest", "greater than or equal to 1"),
         (waiving("rude_clients", reason='""'), "promises.rude_clients", "at least 10 characters"),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.contract import load
+from harness.core.transports import Transport
 from tests.helpers.contracts import BYTES, GOOD, HEAD, HTTP, TCP, UNIX, mistakes_of
 
 # -- one mistake each -------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def test_an_unknown_key_is_told_the_known_ones(tmp_path: Path, key: str) -> None
     known = {
         "unknown key of a socket": "transports, port, path, fixed_port, cid, name, options, probed",
         "unknown key of the image": "containerfile, reference, command",
-        "unknown key of a bytes probe": "transports, send, half_close, kind, expect, expect_pattern",
+        "unknown key of a bytes probe": "transports, socket, send, half_close, kind, expect, expect_pattern",
         "unknown key of an http probe": "kind, path, status, header, contains, pattern",
         "unknown key of the limits": "cold_s, warm_s, stop_s, first_s",
     }[key]
@@ -181,4 +183,43 @@ def test_a_dual_stack_socket_takes_both_addresses(tmp_path: Path) -> None:
 def test_a_transport_stands_once(tmp_path: Path) -> None:
     """A socket that no test ever asks must not look tested."""
     found = mistakes_of(tmp_path, HEAD + TCP + TCP.replace("3000", "3001") + BYTES)
-    assert "the transport 'tcp4' stands twice, and a client could reach only one" in found["sockets"]
+    assert "the transport 'tcp4' stands 2 times, and nothing tells its sockets apart" in found["sockets"]
+
+
+TWO = "".join(TCP.replace("3000", str(port)) + f'name = "{name}"\n' for port, name in ((3000, "web"), (3001, "admin")))
+
+
+def asks(sockets: str, *probes: str) -> str:
+    """Return a contract with probes of the kind `bytes`, each with a key of its own."""
+    return HEAD + sockets + "".join(f"[[probe]]\n{key}\nkind = 'bytes'\nexpect = 'x'\n" for key in probes)
+
+
+def test_two_sockets_of_a_transport_are_asked_by_name(tmp_path: Path) -> None:
+    """Each selection of the contract has one of them, and the probe that is for it."""
+    file = tmp_path / "contract.toml"
+    file.write_text(asks(TWO, "socket = 'web'", "socket = 'admin'\nsend = 'a'"), encoding="utf-8")
+    first, second = load(file).selections
+    assert [first.label(Transport.TCP4), second.label(Transport.TCP4)] == ["tcp4@web", "tcp4@admin"]
+    assert [first.probe(Transport.TCP4), second.probe(Transport.TCP4)] == list(first.probes)
+    assert load(file) == first
+    assert second.selections == (first, second)
+    assert second.folder == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("probes", "key", "text"),
+    [
+        (("socket = 'web'",), "probe", "none is for tcp4"),
+        (("socket = 'web'", "socket = 'x'"), "probe[1].socket", "no socket that is probed has the name 'x'"),
+        (("socket = 'web'", "socket = 'web'", "socket = 'admin'"), "probe[1].socket", "'tcp4' has a probe already"),
+        (("socket = 'web'\ntransports = ['tcp4']",), "probe[0].socket", "'transports' says already which"),
+        (("socket = 'web'", ""), "probe[1]", "required key 'transports' or 'socket' is missing"),
+    ],
+)
+def test_probes_that_name_no_socket(probes: tuple[str, ...], key: str, text: str, tmp_path: Path) -> None:
+    assert text in mistakes_of(tmp_path, asks(TWO, *probes))[key]
+
+
+def test_two_sockets_of_one_name_are_not_told_apart(tmp_path: Path) -> None:
+    found = mistakes_of(tmp_path, asks(TWO.replace("admin", "web"), "transports = ['tcp4']"))
+    assert "nothing tells its sockets apart" in found["sockets"]
