@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harness.core.text import shown
+
 
 class Group(StrEnum):
     """What somebody wants who looks for a command, in the order in which the help shows it."""
@@ -30,4 +32,4 @@ class Command:
 
 def say(text: str) -> None:
     """Print a result; standard output carries nothing else."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(shown(text) + "\n")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.cli.command import Command, Group, say
+from harness.cli.command import Command, Group
 from harness.core import progress
 from harness.core.errors import UsageError
 from harness.report import html, junit, markdown, terminal
@@ -42,7 +42,7 @@ def _report(options: argparse.Namespace) -> int:
     results = record.read(options.results)
     wanted = {name: file for name in _FILES if (file := getattr(options, name)) is not None}
     if not wanted:
-        say(terminal.view(results, Style.of(sys.stdout)))
+        sys.stdout.write(f"{terminal.view(results, Style.of(sys.stdout))}\n")
         return 0
     _check(options.results, wanted)
     write_all({file: _FILES[name](results, options.results, file) for name, file in wanted.items()})

@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+from harness.core.text import shown
+
 #: Lines of a program's output that an error shows; the bundle holds all of it.
 SHOWN_LINES = 25
 
@@ -50,9 +52,9 @@ class HarnessError(Exception):
         if blame is not None:
             self.blame = blame
         #: What happened, a full sentence that names the thing in quotes.
-        self.sentence = sentence
+        self.sentence = shown(sentence)
         #: What to do, in the imperative; empty where only reading the evidence helps.
-        self.hint = hint
+        self.hint = shown(hint)
         #: Title -> text of what was seen, in the order in which to read it.
         self.evidence: dict[str, str] = dict(evidence or {})
 
@@ -207,7 +209,7 @@ class ProbeFailed(HarnessError):
         cold: bool = False,
     ) -> None:
         super().__init__(sentence, hint=hint, evidence=evidence, blame=blame)
-        self.wrong = wrong
+        self.wrong = shown(wrong)
         self.cold = cold
 
 
@@ -277,7 +279,7 @@ def render(error: HarnessError) -> str:
     for title, text in error.evidence.items():
         if text.strip():
             parts.append(f"  {title}:")
-            parts.extend(f"    {line}" for line in tail(text).split("\n"))
+            parts.extend(f"    {line}" for line in shown(tail(text)).split("\n"))
     if error.hint:
         parts.append(f"Hint: {error.hint}")
     parts.append(f"[{error.blame.value}: {type(error).__name__}]")

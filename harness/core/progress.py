@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from harness.core.text import shown
+
 #: Takes one line of text without its newline.
 Progress = Callable[[str], None]
 
@@ -14,5 +16,5 @@ def silent(_line: str) -> None:
 
 
 def to_stderr(line: str) -> None:
-    """Print the line to standard error, at once."""
-    print(f"harness: {line}", file=sys.stderr, flush=True)
+    """Print the line to standard error, at once; what a program says of itself may be in it."""
+    print(f"harness: {shown(line)}", file=sys.stderr, flush=True)

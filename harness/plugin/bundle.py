@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.activation.service import Service
 from harness.core.errors import HarnessError
+from harness.core.text import shown
 from harness.session import processes
 from harness.session.session import Session
 
@@ -27,7 +28,8 @@ def write(folder: Path, session: Session, service: Service | None, since: float)
     written = []
     for name, text in _files(session, service, since):
         with contextlib.suppress(OSError):
-            (folder / name).write_text(service.supplies.masked(text) if service else text, encoding="utf-8")
+            masked = service.supplies.masked(text) if service else text
+            (folder / name).write_text(shown(masked), encoding="utf-8")
             written.append(name)
     return list(dict.fromkeys(written))
 

@@ -11,6 +11,7 @@ import pytest
 from harness.activation.service import Service
 from harness.battery.trial import Trial
 from harness.core.errors import HarnessError, ProbeFailed
+from harness.core.text import shown
 from harness.plugin import bisect_failure, bundle, params, recorder
 from harness.plugin.parametrize import runtime_of
 from harness.plugin.settings import SETTINGS, Keep
@@ -32,6 +33,9 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, HarnessError) and report.failed:
         report.longrepr = _shown(item, call, error)
+    elif report.failed and (text := report.longreprtext) != shown(text):
+        report.longrepr = shown(text)
+    report.sections = [(title, shown(text)) for title, text in report.sections]
     case = params(item).get("harness_case")
     if isinstance(error, ProbeFailed) and error.cold and case:
         runtime_of(item).cold_failures[case.contract.name, case.activation, case.label] = error.wrong

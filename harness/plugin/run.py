@@ -11,6 +11,7 @@ from harness.activation import activations
 from harness.capabilities.table import GUEST
 from harness.core.errors import HarnessError
 from harness.core.progress import Progress
+from harness.core.text import shown
 from harness.core.userland import HOST
 from harness.guest.engines import select
 from harness.guest.engines.base import Mode
@@ -108,6 +109,7 @@ def _progress(config: pytest.Config) -> Progress:
     """Return a way to tell the person in front of the terminal, past pytest's capturing and from xdist's workers."""
 
     def tell(line: str) -> None:
+        line = shown(line)
         capture = config.pluginmanager.getplugin("capturemanager")
         if capture is None:
             sys.stderr.write(f"harness: {line}\n")

@@ -7,9 +7,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
+from harness.core.text import shown
 from harness.report.cells import cells
 from harness.report.summary import Timing, summarize
-from harness.report.text import case_name, line, ms, ratio, visible
+from harness.report.text import case_name, line, ms, ratio
 from harness.results.record import BudgetCheck, Case, Comparison, Outcome, Results, Test, Verdict
 
 #: Element that an outcome adds to a test.
@@ -27,7 +28,7 @@ def view(results: Results) -> str:
     timings = {(timing.case, timing.kind): timing for image in summarize(results).images for timing in image.timings}
     root = Element("testsuites", name=results.tool)
     for file, tests in itertools.groupby(sorted(results.tests, key=_file), key=_file):
-        suite = SubElement(root, "testsuite", name=visible(file))
+        suite = SubElement(root, "testsuite", name=shown(file))
         for test in tests:
             _test(suite, test, [timing for (case, _), timing in timings.items() if case == test.case])
         _count(suite, results)
@@ -83,7 +84,7 @@ def _verdict(suite: Element, found: Comparison | BudgetCheck, timing: Timing) ->
 
 
 def _case(suite: Element, classname: str, name: str, duration_s: float) -> Element:
-    return SubElement(suite, "testcase", classname=visible(classname), name=visible(name), time=f"{duration_s:.3f}")
+    return SubElement(suite, "testcase", classname=shown(classname), name=shown(name), time=f"{duration_s:.3f}")
 
 
 def _about(case: Case | None) -> Mapping[str, str]:
@@ -101,11 +102,11 @@ def _properties(element: Element, values: Mapping[str, str]) -> None:
     if properties is None:
         properties = SubElement(element, "properties")
     for name, value in values.items():
-        SubElement(properties, "property", name=name, value=visible(value))
+        SubElement(properties, "property", name=name, value=shown(value))
 
 
 def _ending(element: Element, tag: str, message: str) -> None:
-    SubElement(element, tag, message=line(message, _SENTENCE)).text = visible(message)
+    SubElement(element, tag, message=line(message, _SENTENCE)).text = shown(message)
 
 
 def _count(suite: Element, results: Results) -> None:
@@ -115,4 +116,4 @@ def _count(suite: Element, results: Results) -> None:
     for name, tag in counts.items():
         suite.set(name, str(sum(case.find(tag) is not None for case in cases)))
     suite.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.3f}")
-    suite.set("timestamp", visible(results.started))
+    suite.set("timestamp", shown(results.started))

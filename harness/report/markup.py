@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-from harness.report.text import visible
+from harness.core.text import shown
 
 #: Elements without an end.
 _VOID = frozenset({"meta"})
@@ -30,7 +30,7 @@ Value = str | float | bool | None
 
 def text(content: str) -> Markup:
     """Return a text as markup."""
-    return content if isinstance(content, Markup) else Markup(html.escape(visible(content)))
+    return content if isinstance(content, Markup) else Markup(html.escape(shown(content)))
 
 
 def element(tag: str, *children: Child, **attributes: Value) -> Markup:
@@ -50,8 +50,8 @@ def _attribute(name: str, value: Value) -> str:
     name = name.rstrip("_").replace("_", "-")
     if value is True:
         return f" {name}"
-    shown = f"{value:g}" if isinstance(value, int | float) else text(value)
-    return f' {name}="{shown}"'
+    written = f"{value:g}" if isinstance(value, int | float) else text(value)
+    return f' {name}="{written}"'
 
 
 def table(

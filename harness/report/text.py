@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from enum import StrEnum
 
+from harness.core.text import shown
 from harness.core.userland import HOST
 from harness.results.record import Case, Kind, Outcome, Verdict
-
-#: What no view may pass on: C0 and C1 but tab and newline, the controls of direction, which can make a text read as
-#: another one, line separators, halves of surrogate pairs, and what XML 1.0 knows no way to write.
-_UNSHOWABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
-)
 
 #: Mark and word of each outcome and verdict; the words tell it all, the marks are found faster.
 MARKS: dict[Outcome | Verdict, str] = {
@@ -49,19 +43,9 @@ TONES: dict[Outcome | Verdict, Tone] = {
 NOTHING = "·"
 
 
-def visible(text: str) -> str:
-    """Return the text with every character that could harm a screen written as an escape, such as `\\x1b`."""
-    return _UNSHOWABLE.sub(_escape, text)
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-
-
 def line(text: str, limit: int) -> str:
     """Return a text on one line of at most `limit` characters."""
-    return cut(visible(" ".join(text.split())), limit, "…")
+    return cut(shown(" ".join(text.split())), limit, "…")
 
 
 def cut(text: str, limit: int, sign: str) -> str:
@@ -71,7 +55,7 @@ def cut(text: str, limit: int, sign: str) -> str:
 
 def message(content: str, limit: int) -> str:
     """Return a text of many lines; the results have what is cut off."""
-    return cut(visible(content), limit, "\n[cut here; the results have all of it]")
+    return cut(shown(content), limit, "\n[cut here; the results have all of it]")
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

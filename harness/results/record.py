@@ -13,9 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from harness.core.errors import UsageError
+from harness.core.text import shown
 
 #: The version of the format that this harness writes and reads.
 SCHEMA: Literal[1] = 1
@@ -59,7 +60,8 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-Text = Annotated[str, Field(max_length=1_000_000)]
+#: What a stranger may have written, fit for every view: of another's file as well.
+Text = Annotated[str, Field(max_length=1_000_000), AfterValidator(shown)]
 NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 
 
@@ -73,9 +75,9 @@ class Userland(Record):
     """Whose systemd and podman sessions had, see `harness.core.userland`."""
 
     #: Program -> version.
-    versions: dict[str, Text]
+    versions: dict[Text, Text]
     #: Activation that the userland can't do and nobody asked for -> what is lacking.
-    left_out: dict[str, Text] = Field(default_factory=dict)
+    left_out: dict[Text, Text] = Field(default_factory=dict)
 
 
 class Environment(Record):
@@ -86,9 +88,9 @@ class Environment(Record):
     machine: Text
     cpus: Annotated[int, Field(ge=1)]
     #: Program -> version, of all that a reply passes through, in the first userland.
-    versions: dict[str, Text]
+    versions: dict[Text, Text]
     #: Name -> userland, of those that the run was for.
-    userlands: dict[str, Userland] = Field(default_factory=dict)
+    userlands: dict[Text, Userland] = Field(default_factory=dict)
     #: What images were built on.
     base: Text
     #: The guest kernel that stood in for a missing capability; empty where none did.
@@ -141,7 +143,7 @@ class Sample(Record):
     """One activation or one warm request."""
 
     #: Mark -> milliseconds since the client connected, in the order of time; see `harness.timing.timeline.Mark`.
-    at_ms: dict[str, NotNegative]
+    at_ms: dict[Text, NotNegative]
     #: When the unit became active, in the same milliseconds; None where no unit did.
     ready_ms: NotNegative | None = None
 

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from harness.core.errors import Blame
+from harness.core.text import shown
 from harness.core.transports import Transport
 from harness.results.record import (
     BudgetCheck,
@@ -262,7 +263,7 @@ def hostile() -> Results:
         comparisons=(
             comparison(candidate, baseline, Verdict.REGRESSION).model_copy(
                 update={
-                    "grown": phase,
+                    "grown": shown(phase),
                     "phases": (PhaseComparison(phase=phase, candidate_ms=5, baseline_ms=0, p_slower=0),),
                 }
             ),

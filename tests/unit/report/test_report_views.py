@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.report import cells, junit, markdown, terminal, text
+from harness.core.text import shown
+from harness.report import cells, junit, markdown, terminal
 from harness.report import html as page
 from harness.report.summary import summarize
 from harness.report.terminal import Style
@@ -38,9 +39,9 @@ def tell(results: Results) -> list[str]:
 
 
 def test_hostile_texts_stay_text_in_every_view() -> None:
-    for shown in tell(samples.hostile()):
-        assert not CONTROLS.search(shown)
-        assert "\\x1b[31m" in shown or "\\x1b&#91;31m" in shown or "&#92;x1b&#91;31m" in shown
+    for view in tell(samples.hostile()):
+        assert not CONTROLS.search(view)
+        assert "\\x1b[31m" in view or "\\x1b&#91;31m" in view or "&#92;x1b&#91;31m" in view
 
 
 @pytest.mark.parametrize("make", [samples.empty, samples.results])
@@ -332,4 +333,4 @@ def test_junit_of_classes() -> None:
 
 def test_hostile_junit_is_well_formed_and_keeps_the_text() -> None:
     root = ElementTree.fromstring(junit.view(samples.hostile()))  # noqa: S314 -- we wrote it
-    assert next(root.iter("failure")).text == text.visible(samples.HOSTILE.replace("\r\n", "\\x0d\n"))
+    assert next(root.iter("failure")).text == shown(samples.HOSTILE)
