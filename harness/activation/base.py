@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import copy
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from harness.activation import blame
-from harness.activation.run import is_left
+from harness.activation.run import is_left, last_notes
 from harness.contract import Contract, Handover, Ready
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import SessionError, UnitFailed, WaitTimeout
@@ -20,6 +21,7 @@ from harness.core.hints import Hint
 from harness.core.transports import Endpoint, Listener, Transport
 from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
+from harness.standalone import cgroups
 
 #: Longest wait for systemd to start or stop what costs no container, in seconds.
 UNIT_LIMIT_S = 20.0
@@ -88,6 +90,8 @@ class Activated(abc.ABC):
         self.workload = workload
         #: When it was made, in seconds since 1970; podman's notes of before belong to other services.
         self.created = time.time()
+        #: So does what had met the session's bounds before.
+        self._hits_before = session.hits()
         #: What the manager had said before belongs to other services.
         self._logged_before = len(session.manager_log())
 
@@ -175,8 +179,7 @@ class Activated(abc.ABC):
 
     def _kill(self, unit: str) -> None:
         """Kill a service and its container; the container first, while conmon can still tell podman of its end."""
-        container = unit.removesuffix(".service")
-        self.session.run(["podman", "kill", "--signal=KILL", container], check=False)
+        kill_container(self.session, unit.removesuffix(".service"))
         with contextlib.suppress(SessionError):
             self.session.manager.kill(unit, signal.SIGKILL)
 
@@ -189,6 +192,11 @@ class Activated(abc.ABC):
 
     def _stop_all(self, deadline: Deadline) -> None:
         self.session.manager.stop_together((*self.sockets, *self.services), deadline)
+
+    @property
+    def exceeded(self) -> tuple[str, ...]:
+        """Which bounds of the session it has met, each as a clause, see `harness.session.bounds`."""
+        return self.session.hits().since(self._hits_before, self.session.bounds)
 
     def evidence(self) -> dict[str, str]:
         """Return title -> text of what the units say, for an error."""
@@ -237,8 +245,18 @@ def clean_up(session: Session, *containers: str) -> Iterator[None]:
         if not session.kept:
             # Podman takes a tenth of a second even to find that nothing is there.
             if left := [name for name in containers if is_left(session.events(), name)]:
+                for name in left:
+                    kill_container(session, name)
                 session.run(["podman", "rm", "--force", "--ignore", "--time=0", *left], check=False)
             session.manager.reset_failed()
+
+
+def kill_container(session: Session, name: str) -> None:
+    """Kill all processes of the newest container of a name, by the kernel: where they leave no room, podman can't."""
+    if notes := last_notes(session.events(), name):
+        for folder in session.cgroup.rglob(f"libpod-*{notes['create']['ID']}*"):
+            if "conmon" not in folder.name:
+                cgroups.kill(os.fspath(folder))
 
 
 #: What systemd takes for something else in a line, and how it is written there.

@@ -58,6 +58,8 @@ def diagnose(activated: Activated, transport: Transport) -> str:
 
 def hopeless(activated: Activated, transport: Transport) -> str:
     """Return why no reply can come any more, as a clause, or ""."""
+    if met := activated.exceeded:
+        return met[0]  # and no look at its processes, which may take as long as it has made of them
     inside = container_processes(activated, transport)
     if not inside:
         return _ended(activated, transport)
@@ -144,6 +146,8 @@ def _unaccepted(activated: Activated, transport: Transport) -> str:
     where = _name(activated, listener)
     inside = container_processes(activated, transport)
     for pid, process in inside.items():
+        if (limit := _descriptor_limit(pid)) and process.opened >= limit:
+            return f"pid {inner_pid(pid)} ({process.name}) has all of its {limit} descriptors open"
         for call, number in _waits(pid):
             link = process.descriptors.get(number, "")
             other = next((item for item, socket in given.items() if link == f"socket:[{socket.inode}]"), None)
@@ -156,6 +160,15 @@ def _unaccepted(activated: Activated, transport: Transport) -> str:
             if call != "accept()" and link.startswith("socket:[") and other is None:
                 return f"{who} waits in {call} for one client, and accepts no other on {where}"
     return f"the program accepts nothing on {where}: a client waits in its queue; {_busy(inside)}"
+
+
+def _descriptor_limit(pid: int) -> int:
+    """Return how many descriptors a process may have, see RLIMIT_NOFILE in getrlimit(2); 0 where nobody may look."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc", str(pid), "limits").read_text(encoding="ascii").splitlines():
+            if line.startswith("Max open files"):
+                return int(line.split()[3])
+    return 0
 
 
 def _waits(pid: int) -> list[tuple[str, int]]:

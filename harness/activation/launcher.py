@@ -101,11 +101,10 @@ class Launched(Activated):
         """Start every launcher and wait until it has said of each socket that it listens."""
         for directive, part in self._parts.items():
             unit = f"{part.name}.service"
-            heard_before = self._listening(unit)
+            before, wanted = self.session.output_size(unit), len(part.listeners)
             self._start(unit, command(directive, part))
-            wanted = heard_before + len(part.listeners)
             wait_until(
-                lambda unit=unit: self._heard(unit),  # type: ignore[misc]
+                lambda unit=unit, before=before: self._heard(unit, before),  # type: ignore[misc]
                 lambda heard, wanted=wanted: heard >= wanted,  # type: ignore[misc]
                 Deadline.after(UNIT_LIMIT_S),
                 f"the launcher '{unit}' to listen on {wanted} sockets",
@@ -140,15 +139,12 @@ class Launched(Activated):
         self.session.manager.stop_together(self.services, deadline)
         self.session.manager.reset_failed()
 
-    def _heard(self, unit: str) -> int:
+    def _heard(self, unit: str, before: int) -> int:
+        """Return on how many sockets the launcher says to listen, behind what it had said before."""
         state = self.state(unit)
         if state["ActiveState"] in ("failed", "inactive"):
             raise UnitFailed(unit, state, evidence=self.evidence())
-        return self._listening(unit)
-
-    def _listening(self, unit: str) -> int:
-        """Return on how many sockets the launcher has said to listen, over all its starts."""
-        return self.session.output(unit).count("Listening on ")
+        return self.session.output(unit, before).count("Listening on ")
 
 
 class LauncherActivation(Activation):

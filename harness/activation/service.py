@@ -25,6 +25,8 @@ _STOP_REMEDY = (
     "the contract; if it needs the time, raise 'stop_s' below [limits]."
 )
 
+_BOUNDS = "An image that needs more than a session has is given it by --harness-session-memory and the like."
+
 _AGAIN = (
     "The same again, while the session lives, is the command below 'reproduce'; '--harness-keep=on-failure' keeps the "
     "session."
@@ -129,6 +131,7 @@ class Service:
         except UnitFailed as error:
             run, replies = self._past.runs.get(self.activated.service_of(transport)) or (None, 0)
             if run is None:
+                error.sentence = "; ".join([error.sentence.rstrip("."), *self.activated.exceeded]) + "."
                 raise
             raise ProbeFailed(
                 f"The service '{self.name}' ({self.activation}) did not stay awake: {self._ended(run, replies)}.",
@@ -178,6 +181,8 @@ class Service:
 
     def _failed(self, transport: Transport, reply: Reply, kind: str, wrong: str) -> ProbeFailed:
         masked, known = self.supplies.masked, self.activated.accuse(transport)
+        met = self.activated.exceeded
+        wrong = "; ".join([*(clause for clause in met if clause not in wrong), wrong])
         promised = self.contract.probe(transport)
         request = "nothing" if isinstance(promised, Sends) else f"a request to {reply.endpoint}"
         evidence = {"sent": repr(reply.sent)[1:] if reply.sent else request}
@@ -189,8 +194,8 @@ class Service:
         return ProbeFailed(
             f"The service '{self.name}' ({self.activation}) failed its {kind} probe by {reply.client} "
             f"over {transport}: {masked(wrong)}.",
-            hint=known.advice or _AGAIN,
-            blame=known.blame,
+            hint=(_BOUNDS if met else known.advice) or _AGAIN,
+            blame=Blame.IMAGE if met else known.blame,
             evidence={title: masked(text) for title, text in evidence.items()},
             wrong=masked(wrong),
             cold=kind == "cold" and not self._past.stopped,

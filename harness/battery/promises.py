@@ -73,6 +73,12 @@ PROMISES: dict[Promise, Row] = {
 }
 
 
+def attempt(promise: Promise, trial: Trial) -> None:
+    """Try a promise; raise PromiseBroken, too, where it was kept and the session's bounds were met."""
+    PROMISES[promise].attempt(trial)
+    trial.check_bounds()
+
+
 def promises(
     contract: Contract, activation: Activation, asked: Sequence[Transport], lacking: frozenset[Transport]
 ) -> list[tuple[Promise, Contract, Transport]]:

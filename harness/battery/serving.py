@@ -64,8 +64,8 @@ def same_run(trial: Trial) -> None:
     wrong = clients.wrong(service, replies)
     right = sum(not clients.wrong(service, [reply]) for reply in replies)
     if wrong or trial.run != run:
-        ended = trial.ended(run, f"after {right + 1} replies")
-        raise trial.broken("; ".join(filter(None, (ended, wrong))) or "another run answered")
+        why = trial.ended(run, f"after {right + 1} replies") or diagnose(service.activated, trial.transport)
+        raise trial.broken("; ".join(filter(None, (why, wrong))) or "another run answered")
 
 
 def crowd(trial: Trial) -> None:

@@ -57,7 +57,13 @@ class Trial:
 
     def broken(self, wrong: str, cause: HarnessError | None = None) -> PromiseBroken:
         """Return the error that says what was seen."""
-        return PromiseBroken(self.service, wrong, cause)
+        met = [clause for clause in self.service.activated.exceeded if clause not in wrong]
+        return PromiseBroken(self.service, "; ".join([*met, wrong]), cause)
+
+    def check_bounds(self) -> None:
+        """Raise PromiseBroken where the service has taken all that its session may have of something."""
+        if met := self.service.activated.exceeded:
+            raise PromiseBroken(self.service, "; ".join(met))
 
     def wake(self, transport: Transport | None = None) -> Reply:
         """Be the first client, and wait until systemd calls the service active; raise PromiseBroken."""

@@ -25,7 +25,7 @@ def usage(inside: Mapping[int, Process]) -> Usage:
     """Return what the processes of a container hold."""
     told = [facts for pid in inside if (facts := _status(pid))]
     memory = sum(int(facts.get("RssAnon", "0 kB").split()[0]) * 1024 for facts in told)
-    descriptors = sum(len(process.descriptors) for process in inside.values())
+    descriptors = sum(process.opened for process in inside.values())
     return Usage(len(inside), sum(map(_zombies, inside)), descriptors, memory)
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _BASES = "harness.images.bases:Base"
 _ENGINES = "harness.guest.engines.base:EngineName"
 _KEEP = "harness.plugin.settings:Keep"
+#: The processes that a session takes itself, and some.
+_FEWEST = 64
+
 _MODES = "harness.guest.engines.base:Mode"
 
 
@@ -78,6 +81,16 @@ def settings() -> dict[str, Setting]:
                 "keep the session of a test after it: never, on-failure or always (default: never)"),
         Setting("timeout-scale", "FACTOR", _within(0, 1000), "1",
                 "multiply every time limit of the contracts (default: 1)"),
+        Setting("session-memory", "SIZE", _size("64m"), "2g",
+                "let the processes of a session use this much memory, such as 512m (default: 2g)"),
+        Setting("session-processes", "NUMBER", _count, "1024",
+                "let a session have this many processes and threads (default: 1024)"),
+        Setting("session-descriptors", "NUMBER", _count, "65536",
+                "let each process of a session open this many files and sockets (default: 65536)"),
+        Setting("session-disk", "SIZE", _size("64m"), "1g",
+                "let the containers of a session write this much (default: 1g)"),
+        Setting("session-output", "SIZE", _size("16k"), "1m",
+                "keep this much of what a unit prints, its beginning and its end (default: 1m)"),
         Setting("guest", "WHEN", _one_of(_MODES), "auto",
                 "run tests in a guest kernel: auto, those that need one; never; or always (default: auto)"),
         Setting("guest-engine", "ENGINE", _one_of(_ENGINES, "auto"), "auto",
@@ -153,6 +166,7 @@ def read(config: pytest.Config) -> RunSettings:
     from harness.core.userland import HOST
     from harness.plugin.settings import RunSettings
     from harness.results import record
+    from harness.session.bounds import Bounds
 
     given = config.option
     found = {key: row.read(config) for key, row in settings().items()}
@@ -179,6 +193,13 @@ def read(config: pytest.Config) -> RunSettings:
         bisect=bool(config.getini("harness_bisect")) if given.harness_bisect is None else given.harness_bisect,
         artifacts=artifacts,
         timeout_scale=found["harness_timeout_scale"],
+        bounds=Bounds(
+            memory=found["harness_session_memory"],
+            pids=found["harness_session_processes"],
+            descriptors=found["harness_session_descriptors"],
+            disk=found["harness_session_disk"],
+            output=found["harness_session_output"] // 2,
+        ),
         guest=found["harness_guest"],
         guest_engine=found["harness_guest_engine"],
         guest_kernel=found["harness_guest_kernel"],
@@ -250,6 +271,28 @@ def _one_of(where: str, *others: str) -> Callable[[str], StrEnum | None]:
         return kind(text)
 
     return parse
+
+
+def _size(least: str) -> Callable[[str], int]:
+    """Return what makes a text such as 512m a number of bytes, of at least what a session itself takes."""
+
+    def parse(text: str) -> int:
+        found = re.fullmatch(r"([0-9]{1,6})([kmg])", text.lower())
+        size = int(found[1]) << {"k": 10, "m": 20, "g": 30}[found[2]] if found else 0
+        if text != least and size < parse(least):
+            raise argparse.ArgumentTypeError(
+                f"expected a number with 'k', 'm' or 'g', from {least} on, such as 512m, got '{text[:80]}'"
+            )
+        return size
+
+    return parse
+
+
+def _count(text: str) -> int:
+    """Return a number of processes; at least what a session itself takes."""
+    if not re.fullmatch("[0-9]{1,7}", text) or int(text) < _FEWEST:
+        raise argparse.ArgumentTypeError(f"expected a number from {_FEWEST} on, got '{text[:80]}'")
+    return int(text)
 
 
 def _within(above: float, up_to: float) -> Callable[[str], float]:

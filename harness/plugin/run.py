@@ -102,6 +102,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if guest:
         what = "all tests" if runtime.settings.guest is Mode.ALWAYS else ", ".join(sorted(GUEST))
         lines.append(f"harness: {what} by a guest: {runtime.guest.name}")
+    lines.append(f"harness: sessions have {runtime.settings.bounds}")
     return [*lines, f"harness: contracts {names}; base {runtime.base}; {strict}"]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.battery.promises import PROMISES
+from harness.battery.promises import attempt
 from harness.battery.trial import Trial
 from harness.contract import Promise
 
 
 def test_promise(harness_trial: Trial, harness_promise: Promise) -> None:
     """The image keeps the promise, which its contract has not waived."""
-    PROMISES[harness_promise].attempt(harness_trial)
+    attempt(harness_promise, harness_trial)

@@ -98,10 +98,10 @@ def end(folder: Path) -> None:
 
 def _session_cgroups() -> Iterator[Path]:
     try:
-        root = cgroup_root()
+        roots = [os.fspath(cgroup_root()), *cgroups.hierarchies()]
     except HarnessError:
         return
-    for path, folders, _files in os.walk(root):
+    for path, folders, _files in (found for root in roots for found in os.walk(root)):
         for name in list(folders):
             if cgroups.owner_of(name) is not None:
                 folders.remove(name)  # what is below belongs to it

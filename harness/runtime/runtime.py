@@ -204,7 +204,7 @@ class Runtime:
         return self._opened()
 
     def _opened(self) -> contextlib.AbstractContextManager[Session]:
-        return factory.open_session(self.store.graph, userland=self.userland)
+        return factory.open_session(self.store.graph, userland=self.userland, bounds=self.settings.bounds)
 
     def _require_all(self) -> None:
         for group in self.capabilities.lacking():

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.core.userland import HOST
 from harness.guest.engines.base import EngineName, Mode
 from harness.images.bases import Base
+from harness.session.bounds import TESTS, Bounds
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Settings:
     #: None: chosen by whether a registry answers.
     base: Base | None = None
     timeout_scale: float = 1.0
+    #: What each session may take of the machine.
+    bounds: Bounds = TESTS
     guest: Mode = Mode.AUTO
     #: None: the first that can be used.
     guest_engine: EngineName | None = None

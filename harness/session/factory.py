@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from harness.core.process import base_environment, network_environment
 from harness.core.userland import HOST, Userland
 from harness.session import oci_runtime
 from harness.session import spec as specs
+from harness.session.bounds import BUILDS, TESTS, Bounds
 from harness.session.manager import Manager
 from harness.session.owned_process import OwnedProcess
 from harness.session.session import Session
@@ -36,14 +37,17 @@ DISK_VARIABLE = "HARNESS_SESSION_DISK"
 #: Longest wait for a session, in seconds; the supervisor's own limit is a little shorter.
 _OPEN_LIMIT_S = 40.0
 
+#: Joins the cgroups that the first argument names, and becomes the program behind it.
+_JOIN = 'IFS=:; for group in $0; do echo 0 >"$group/cgroup.procs" || exit; done; exec "$@"'
+
 
 @contextlib.contextmanager
-def open_session(store: Path, *binds: Bind, userland: Userland = HOST) -> Iterator[Session]:
+def open_session(store: Path, *binds: Bind, userland: Userland = HOST, bounds: Bounds = TESTS) -> Iterator[Session]:
     """Open a session in which images of `store` are activated; its network, as root, has nothing but `lo`.
 
     Raises CapabilityMissing for another userland than the machine's own where sessions are not isolated.
     """
-    with _open(_spec(store, *binds, userland=userland, writing=False)) as session:
+    with _open(_spec(store, *binds, userland=userland, bounds=bounds, writing=False)) as session:
         # Without podman's pause process the first service of a session can lose its READY=1 (podman 4.3 to 5.4).
         session.run(["podman", "unshare", "true"])
         yield session
@@ -52,14 +56,14 @@ def open_session(store: Path, *binds: Bind, userland: Userland = HOST) -> Iterat
 @contextlib.contextmanager
 def open_pristine_session(store: Path, userland: Userland = HOST) -> Iterator[Session]:
     """Open a session as `open_session` does, but as a first login finds it: podman has never run there."""
-    with _open(_spec(store, userland=userland, writing=False)) as session:
+    with _open(_spec(store, userland=userland, bounds=TESTS, writing=False)) as session:
         yield session
 
 
 @contextlib.contextmanager
 def open_build_session(store: Path, *binds: Bind) -> Iterator[Session]:
     """Open a session that writes to `store` and has the machine's network, for package mirrors and registries."""
-    with _open(_spec(store, *binds, writing=True)) as session:
+    with _open(_spec(store, *binds, bounds=BUILDS, writing=True)) as session:
         session.run(["podman", "unshare", "true"])
         yield session
 
@@ -69,7 +73,7 @@ def is_isolated() -> bool:
     return os.geteuid() == 0
 
 
-def _spec(store: Path, *context: Bind, writing: bool, userland: Userland = HOST) -> Spec:
+def _spec(store: Path, *context: Bind, writing: bool, userland: Userland = HOST, bounds: Bounds = TESTS) -> Spec:
     """Describe the session that this process can have."""
     if not is_isolated():
         if not userland.is_host:
@@ -78,7 +82,7 @@ def _spec(store: Path, *context: Bind, writing: bool, userland: Userland = HOST)
                 f"a session with '{userland.name}' for its root takes the mounts of an isolated session",
                 "run as root, or add --harness-guest=always, which boots the userland as a machine",
             )
-        return _delegated(store, writing=writing)
+        return _delegated(store, bounds, writing=writing)
     account = accounts.throwaway()
     paths = Paths(account.home, account.runtime_dir, "/run/harness")
     storage = specs.storage_writing(STORE) if writing else specs.storage_reading(STORE)
@@ -99,10 +103,12 @@ def _spec(store: Path, *context: Bind, writing: bool, userland: Userland = HOST)
         cgroup_parent="" if booted() else os.fspath(cgroup_root()),
         manager=_manager_command(userland),
         root="" if userland.is_host else os.fspath(userland.root),
+        bounds=bounds,
+        disks=() if writing or disk else paths.disks,
     )
 
 
-def _delegated(store: Path, *, writing: bool) -> Spec:
+def _delegated(store: Path, bounds: Bounds, *, writing: bool) -> Spec:
     own = accounts.current()
     base = f"{own.runtime_dir}/harness-{secrets.token_hex(4)}"
     paths = Paths(f"{base}/home", f"{base}/run", f"{base}/state")
@@ -115,6 +121,7 @@ def _delegated(store: Path, *, writing: bool) -> Spec:
         specs.config_files(paths, storage, oci_runtime.choose(HOST)),
         own_network=False,
         manager=_manager_command(HOST),
+        bounds=bounds,
     )
 
 
@@ -157,7 +164,7 @@ def cgroup_root(mounts: Path = Path("/proc/self/mountinfo")) -> Path:
 @contextlib.contextmanager
 def _open(spec: Spec) -> Iterator[Session]:
     """Start the supervisor, wait for the session, end both on the way out."""
-    supervisor = OwnedProcess("session", SessionError, scope(), _supervisor_environment())
+    supervisor = OwnedProcess("session", SessionError, scope(spec.bounds), _supervisor_environment())
     try:
         supervisor.send(json.dumps(asdict(spec)).encode())
         session = _await_ready(spec, supervisor)
@@ -183,7 +190,7 @@ def _await_ready(spec: Spec, supervisor: OwnedProcess) -> Session:
         if "error" in heard:
             raise _not_made(f"could not {heard['step']}: {heard['error']}", supervisor, heard)
     manager = Manager(socket.socket(fileno=heard["descriptors"][0]), spec.uid)
-    return _session(spec, heard["init"], heard["cgroup"], manager, supervisor)
+    return _session(spec, heard["init"], heard["cgroup"], heard["bounded"], manager, supervisor)
 
 
 def _not_made(why: str, supervisor: OwnedProcess, heard: dict[str, Any]) -> SessionError:
@@ -194,21 +201,26 @@ def _not_made(why: str, supervisor: OwnedProcess, heard: dict[str, Any]) -> Sess
     )
 
 
-def _session(spec: Spec, init: int, cgroup: str, manager: Manager, supervisor: OwnedProcess) -> Session:
+def _session(
+    spec: Spec, init: int, cgroup: str, bounded: Mapping[str, str], manager: Manager, supervisor: OwnedProcess
+) -> Session:
     account = accounts.throwaway() if is_isolated() else accounts.current()
     root, prefix = Path("/"), _through_the_manager()
     if is_isolated():
-        root, prefix = Path(f"/proc/{init}/root"), _through_namespaces(spec, init, cgroup)
+        root, prefix = Path(f"/proc/{init}/root"), _through_namespaces(spec, init, cgroup, bounded)
     client_prefix = prefix if is_isolated() else ()
     return Session(
         Path(cgroup).name, account, spec.paths, spec.env, manager, prefix, client_prefix, root, Path(cgroup),
-        init, spec.own_network, supervisor,
+        init, spec.own_network, supervisor, spec.bounds, bounded,
     )  # fmt: skip
 
 
-def _through_namespaces(spec: Spec, init: int, cgroup: str) -> tuple[str, ...]:
-    """Return the command prefix that enters a session's cgroup, namespaces and account."""
-    join = ("/bin/sh", "-c", 'echo 0 > "$0" && exec "$@"', f"{cgroup}/user/clients/cgroup.procs")
+def _through_namespaces(spec: Spec, init: int, cgroup: str, bounded: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the command prefix that enters a session's cgroups, namespaces and account."""
+    # Those that have the session's bounds are in a hierarchy of their own, or above the session's.
+    # What stands beside a session is not to wait for its processes: clients have a processor's time of their own.
+    groups = {folder for name, folder in bounded.items() if name != "cpu" and not cgroup.startswith(folder)}
+    join = ("/bin/sh", "-c", _JOIN, ":".join([*sorted(groups), f"{cgroup}/user/clients"]))
     namespaces = ("--mount", "--ipc", "--pid", "--net", "--cgroup")
     account = (f"--setuid={spec.uid}", f"--setgid={spec.gid}", f"--wdns={spec.paths.home}")
     return (*join, "nsenter", f"--target={init}", *namespaces, *account, "--")
@@ -219,12 +231,13 @@ def _through_the_manager() -> tuple[str, ...]:
     return ("systemd-run", "--user", "--quiet", "--pipe", "--wait", "--collect", "--")
 
 
-def scope() -> tuple[str, ...]:
-    """Return the command prefix that puts the supervisor into a delegated scope where systemd owns the cgroups."""
+def scope(bounds: Bounds | None = None) -> tuple[str, ...]:
+    """Return the command prefix that puts a process into a delegated scope where systemd owns the cgroups."""
     if not booted():
         return ()
     mode = () if is_isolated() else ("--user",)
-    return ("systemd-run", *mode, "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--")
+    properties = ["Delegate=yes", *(bounds.properties if bounds else ())]
+    return ("systemd-run", *mode, "--scope", "--quiet", "--collect", *(f"--property={it}" for it in properties), "--")
 
 
 def _supervisor_environment() -> dict[str, str]:

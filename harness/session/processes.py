@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.core.deadline import Deadline
 from harness.session.session import Session
+
+#: Processes of one cgroup, and descriptors of one process, that are looked at: a container may have any number, and
+#: one that starts them without end makes each look slow. The last is the time for all, in seconds.
+_PROCESSES, _LINKS, _LOOK_S = 512, 4096, 2.0
 
 #: Characters of a name that the kernel keeps, see PR_SET_NAME in prctl(2).
 _NAME_LENGTH = 15
@@ -24,8 +29,10 @@ class Process:
     name: str
     #: Its arguments, separated by spaces; empty for a zombie.
     command: str
-    #: Number -> what the link below /proc says, such as `socket:[4711]`; empty where the caller may not look.
+    #: Number -> what the link below /proc says, such as `socket:[4711]`, of the lowest; empty where nobody may look.
     descriptors: Mapping[int, str]
+    #: How many descriptors there are.
+    opened: int = 0
 
     def holds(self, inode: int) -> bool:
         """Whether one of its descriptors is the socket with this inode."""
@@ -43,11 +50,17 @@ class Process:
 
 
 def processes(session: Session) -> dict[int, Process]:
-    """Return the processes in the session's cgroup by their numbers; one that ends meanwhile is left out."""
-    found = {}
+    """Return the processes in the session's cgroup by their numbers, of each cgroup in it the first ones.
+
+    One that ends meanwhile is left out.
+    """
+    found: dict[int, Process] = {}
+    limit = Deadline.after(_LOOK_S)
     for folder, _, _ in os.walk(session.cgroup):  # which goes on when a folder has gone meanwhile
         with contextlib.suppress(OSError):
-            for number in Path(folder, "cgroup.procs").read_text(encoding="ascii").split():
+            for number in Path(folder, "cgroup.procs").read_text(encoding="ascii").split()[:_PROCESSES]:
+                if limit.expired:
+                    return found
                 with contextlib.suppress(OSError):
                     found[int(number)] = _process(int(number))
     return found
@@ -78,15 +91,21 @@ def _process(pid: int) -> Process:
     if name.isdigit() or name.startswith("memfd:"):
         # OCI runtimes may run a copy of themselves in memory; the kernel calls that by its file or its descriptor.
         name = command.partition(" ")[0].rpartition("/")[2][:_NAME_LENGTH]
-    return Process(pid, int(after.split()[1]), name, command, _descriptors(folder / "fd"))
+    numbers = _numbers(folder / "fd")
+    return Process(pid, int(after.split()[1]), name, command, _links(folder / "fd", numbers[:_LINKS]), len(numbers))
 
 
-def _descriptors(folder: Path) -> dict[int, str]:
-    found = {}
+def _numbers(folder: Path) -> list[int]:
     with contextlib.suppress(PermissionError):  # an ordinary user may not look into another uid's
-        for number in sorted(int(link.name) for link in folder.iterdir()):
-            with contextlib.suppress(FileNotFoundError):
-                found[number] = str((folder / str(number)).readlink())
+        return sorted(int(link.name) for link in folder.iterdir())
+    return []
+
+
+def _links(folder: Path, numbers: Iterable[int]) -> dict[int, str]:
+    found = {}
+    for number in numbers:
+        with contextlib.suppress(FileNotFoundError):
+            found[number] = str((folder / str(number)).readlink())
     return found
 
 

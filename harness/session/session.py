@@ -18,6 +18,7 @@ from harness.core.errors import SessionError
 from harness.core.process import Completed, run, run_with_progress
 from harness.core.progress import Progress, silent
 from harness.core.transports import ROWS, Listener, Transport
+from harness.session.bounds import TESTS, Bounds, Hits, ends, hits
 from harness.session.manager import Manager
 from harness.session.owned_process import OwnedProcess
 from harness.session.spec import Paths
@@ -54,6 +55,9 @@ class Session:
     own_network: bool
     #: Ends the session with the harness, unless it is told to keep it.
     _supervisor: OwnedProcess
+    bounds: Bounds = TESTS
+    #: Controller -> the folder of the cgroup that keeps its bound, of those that this machine can bound.
+    bounded: Mapping[str, str] = field(default_factory=dict)
     _descriptors: dict[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -153,9 +157,9 @@ class Session:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         path.chmod(0o666)
 
-    def output(self, unit: str) -> str:
-        """Return what the service `unit` has printed so far, all its starts together."""
-        return self._read(f"{self.paths.output}/{unit}.log")
+    def output(self, unit: str, since: int = 0) -> str:
+        """Return what the service `unit` has printed so far, all its starts together; from the byte `since` on."""
+        return self._read(f"{self.paths.output}/{unit}.log", since)
 
     def output_size(self, unit: str) -> int:
         """Return how many bytes the service `unit` has printed so far; 0 where it has no file."""
@@ -174,6 +178,10 @@ class Session:
         fresh = [file.name.removesuffix(".log") for file in files if file.lstat().st_mtime >= since]
         return {unit: output for unit in fresh if (output := self.output(unit))}
 
+    def hits(self) -> Hits:
+        """Return how often the session has met its bounds so far."""
+        return hits(self.bounded, map(self.outside, self.paths.disks))
+
     def evidence_of(self, unit: str) -> dict[str, str]:
         """Return title -> text of what a unit and systemd say of it, for an error."""
         lines = [line for line in self.manager_log().splitlines() if unit.rpartition(".")[0] in line]
@@ -191,16 +199,16 @@ class Session:
         asked = ["journalctl", "--quiet", "--no-pager", "--output=cat", *(f"_PID={pid}" for pid in manager)]
         return self.run(asked, check=False).text if manager else ""
 
-    def _read(self, path: str) -> str:
-        """Return a file of the session's, "" where there is none.
+    def _read(self, path: str, since: int = 0) -> str:
+        """Return a file of the session's from a byte on, "" where there is none; of a long one the middle is left out.
 
         Its account may have put anything in its place: a link is not followed, since it would lead root out of the
         session, and a pipe is not waited for.
         """
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with os.fdopen(os.open(self.outside(path), flags), encoding="utf-8", errors="replace") as file:
-                return file.read()
+            with os.fdopen(os.open(self.outside(path), flags), "rb") as file:
+                return ends(file, since, self.bounds.output).decode(errors="replace")
         except OSError:
             return ""
 

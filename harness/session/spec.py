@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.core.account import Account
 from harness.core.process import SYSTEM_PATH
+from harness.session.bounds import TESTS, Bounds
 
 #: systemd as a user manager; Fedora has only the second.
 MANAGER_PATHS = (Path("/lib/systemd/systemd"), Path("/usr/lib/systemd/systemd"))
@@ -81,6 +82,12 @@ class Paths:
         return f"{self.home}/.config/containers/systemd"
 
     @property
+    def disks(self) -> tuple[str, ...]:
+        """The folders that containers write to: their layers and their volumes, see containers-storage.conf(5)."""
+        storage = f"{self.home}/.local/share/containers/storage"
+        return f"{storage}/overlay", f"{storage}/volumes"
+
+    @property
     def output(self) -> str:
         """The folder with one file of output per service."""
         return f"{self.state}/output"
@@ -116,6 +123,9 @@ class Spec:
     manager: Sequence[str] = ()
     #: Folder of the userland that is the session's root; empty for the machine's own.
     root: str = ""
+    bounds: Bounds = TESTS
+    #: Folders that containers write to, each a file system of its own: a full one leaves podman room for its notes.
+    disks: Sequence[str] = ()
 
 
 def environment(account: Account, paths: Paths) -> dict[str, str]:

@@ -13,6 +13,7 @@ import _thread
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+import bounds  # type: ignore[import-not-found,unused-ignore]
 import cgroups  # type: ignore[import-not-found,unused-ignore]
 import cleaner  # type: ignore[import-not-found,unused-ignore]
 import syscalls  # type: ignore[import-not-found,unused-ignore]
@@ -95,6 +97,9 @@ def start_manager(spec: Spec, log: str) -> int:
         os.dup2(output, 2)
         os.closerange(3, 256)
         # What is ignored here, by us or by Python, would be ignored in every service.
+        descriptors = spec["bounds"]["descriptors"]
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, descriptors), min(hard, descriptors)))
         for number in (*IGNORED, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.execve(spec["manager"][0], spec["manager"], {**spec["env"], "NOTIFY_SOCKET": notify_socket(spec)})
@@ -142,6 +147,9 @@ def run_manager(spec: Spec) -> NoReturn:
         manager = start_manager(spec, log)
         if journal:
             _thread.start_new_thread(copy_log, (journal, log))
+        _thread.start_new_thread(
+            bounds.trim_for_ever, ([f"{spec['paths']['state']}/output", log], spec["bounds"]["output"])
+        )
         cgroups.join(spec["cgroup_init"])
         problem = await_ready(listener, manager)
     if problem:
@@ -166,14 +174,15 @@ def isolate(spec: Spec) -> None:
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
     sources = [syscalls.clone_mount(bind["source"]) for bind in spec["binds"]]
     if spec["root"]:
-        enter(spec["root"])
+        enter(spec["root"], spec["bounds"]["disk"])
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV)
     syscalls.detach("/sys/fs/cgroup")  # a hybrid machine has version 1 there
     syscalls.mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
     for target, mode in (("/run", 755), ("/home", 755), ("/tmp", 1777), ("/var/tmp", 1777), ("/dev/shm", 1777)):
         if target == "/dev/shm" and not os.path.isdir(target):
             continue  # what is not there needs no hiding, and Podman's locks are in files
-        syscalls.mount("tmpfs", target, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, f"mode={mode}")
+        options = f"mode={mode},size={spec['bounds']['disk']}"
+        syscalls.mount("tmpfs", target, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
     # systemd --user refuses to start where the system was not booted by systemd; see sd_booted(3).
     os.makedirs("/run/systemd/system")
     os.makedirs(f"{paths['state']}/etc")
@@ -181,6 +190,10 @@ def isolate(spec: Spec) -> None:
     make_owned_folder(paths["home"], uid, gid)
     os.makedirs(os.path.dirname(paths["runtime"]))
     make_owned_folder(paths["runtime"], uid, gid)
+    for folder in spec["disks"]:
+        make_owned_folder(folder, uid, gid)
+        options = f"mode=700,uid={uid},gid={gid},size={spec['bounds']['disk']}"
+        syscalls.mount("tmpfs", folder, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
     for name, text in spec["etc"].items():
         file = Path(paths["state"], "etc", name)
         file.write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -227,10 +240,10 @@ def is_open(device: str) -> bool:
     return False
 
 
-def enter(root: str) -> None:
+def enter(root: str, size: int) -> None:
     """Make an unpacked distribution the root of the caller's mount namespace; what is written there is thrown away."""
     lower = os.open(root, os.O_PATH | os.O_DIRECTORY)
-    syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+    syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, f"mode=755,size={size}")
     for name in ("upper", "work", "merged"):
         os.mkdir(f"/run/{name}", 0o755)
     # By its number, since a path could have the characters that separate options.
@@ -266,6 +279,8 @@ def session_init(spec: Spec) -> NoReturn:
     try:
         syscalls.die_with(spec["supervisor"])
         syscalls.adopt_orphans()
+        for group in set(spec["bounded"].values()) - {spec["cgroup"], cgroups.own()}:
+            cgroups.join(group)
         cgroups.join(spec["cgroup_user"])
         # The manager is started in the cgroup that the account owns; this process then leaves it, since systemd
         # needs the root of its own tree empty. The descriptor still works once /sys/fs/cgroup is another mount.
@@ -288,12 +303,15 @@ def name_cgroups(spec: Spec) -> None:
     parent = spec["cgroup_parent"] or cgroups.own()
     spec["cgroup"] = f"{parent}/{cgroups.name_of(os.getpid())}"
     spec["cgroup_init"], spec["cgroup_user"] = f"{spec['cgroup']}/init", f"{spec['cgroup']}/user"
+    spec["bounded"] = {}
 
 
 def make_cgroups(spec: Spec) -> None:
     """Make the session's cgroups."""
     for folder in (spec["cgroup"], spec["cgroup_init"], spec["cgroup_user"], f"{spec['cgroup_user']}/clients"):
         os.mkdir(folder, 0o755)
+        if folder == spec["cgroup"]:
+            spec["bounded"] |= bounds.bound(folder, spec["bounds"])
     if os.getuid() == 0:
         for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
             os.chown(os.path.join(spec["cgroup_user"], name), spec["uid"], spec["gid"])
@@ -322,6 +340,7 @@ def remove_files(spec: Spec) -> None:
 def remove(spec: Spec) -> None:
     """Remove what there is of a session from outside."""
     cgroups.remove(spec["cgroup"])
+    bounds.remove(spec["cgroup"])
     remove_files(spec)
 
 
@@ -338,7 +357,7 @@ def main() -> int:
         name_cgroups(spec)
         call_off = cleaner.clean_after(lambda: remove(spec))
         child = start(spec)
-        answer({"init": child, "cgroup": spec["cgroup"]})
+        answer({"init": child, "cgroup": spec["cgroup"], "bounded": spec["bounded"]})
         kept = False
         while os.read(0, 4096) == b"keep":
             os.mkdir(f"{spec['cgroup']}/{cgroups.KEPT}")

@@ -41,6 +41,7 @@ _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 0x4
 #: By machine, since C libraries have no function for it.
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
+_PUNCH_HOLE, _KEEP_SIZE = 0x2, 0x1
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIOCGIFFLAGS = 0x8913
@@ -54,6 +55,13 @@ def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def punch_hole(descriptor: int, start: int, length: int) -> None:
+    """Free the space of a part of a file, which then reads as zeros, see fallocate(2)."""
+    mode = ctypes.c_int(_PUNCH_HOLE | _KEEP_SIZE)
+    result = _libc.fallocate(descriptor, mode, ctypes.c_long(start), ctypes.c_long(length))
+    _check(result, f"free {length} bytes of a file")
 
 
 def unshare(flags: int) -> None:
