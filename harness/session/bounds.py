@@ -33,7 +33,8 @@ class Bounds:
 
     def __str__(self) -> str:
         return (
-            f"memory {size(self.memory)}, {self.pids} processes, disk {size(self.disk)}, output {size(2 * self.output)}"
+            f"memory {size(self.memory)}, {self.pids} processes, {self.descriptors} descriptors each, "
+            f"disk {size(self.disk)}, output {size(2 * self.output)}"
         )
 
 

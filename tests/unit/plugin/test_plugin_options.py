@@ -46,6 +46,11 @@ REFUSED = {
     "keep": ("sometimes", "sometimes"),
     "timeout-scale": ("0", "'0' is not a number above 0 and up to 1000"),
     "max-slowdown": ("1", "'1' is not a number above 1 and up to 100"),
+    "session-memory": ("63m", "expected a number with 'k', 'm' or 'g', from 64m on"),
+    "session-disk": ("1t", "expected a number with 'k', 'm' or 'g', from 64m on"),
+    "session-output": ("15k", "from 16k on"),
+    "session-processes": ("63", "expected a number from 64 on"),
+    "session-descriptors": ("-1", "expected a number from 64 on"),
     "gate-limit": ("nan", "'nan' is not a number above 0 and up to 3600"),
 }
 
@@ -156,6 +161,19 @@ def test_strict_in_the_ini_file(
     monkeypatch.setenv("CI", "" if strict else "true")
     assert options(inner).strict is strict
     assert options(inner, "--no-harness-strict" if strict else "--harness-strict").strict is not strict
+
+
+def test_bounds_of_sessions(inner: pytest.Pytester) -> None:
+    """The command line before the ini file; half of the output is for its beginning, half for its end."""
+    ini(inner, "harness_session_memory", "3g")
+    found = options(inner, "--harness-session-disk=65536k", "--harness-session-output=16k").bounds
+    assert (found.memory, found.pids, found.descriptors, found.disk, found.output) == (
+        3 << 30,
+        1024,
+        65536,
+        2**26,
+        8192,
+    )
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
