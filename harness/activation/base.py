@@ -9,12 +9,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from harness.activation import blame
 from harness.activation.run import is_left, last_notes
-from harness.contract import Contract, Handover, Ready
+from harness.contract import Contract, Handover, Ready, UnitFolder
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import SessionError, UnitFailed, WaitTimeout
 from harness.core.hints import Hint
@@ -50,6 +50,10 @@ class Workload:
     handover: Handover | None = None
     #: Who says that the service is up.
     ready: Ready = Ready.CONMON
+    #: Unit files that are installed as they are; None where an activation writes its own.
+    units: UnitFolder | None = None
+    #: How such files name an image -> how podman knows it in the session.
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def endpoints(self) -> dict[Transport, Endpoint]:

@@ -15,7 +15,9 @@ from harness.core.transports import Listener
 from harness.session.session import Session
 
 
-def build_workload(contract: Contract, image: str, listeners: Sequence[Listener], home: str) -> Workload:
+def build_workload(
+    contract: Contract, image: str, listeners: Sequence[Listener], home: str, aliases: Mapping[str, str] | None = None
+) -> Workload:
     """Return a contract's container for sockets at addresses of a session whose home folder is `home`."""
     return Workload(
         contract.name,
@@ -26,6 +28,8 @@ def build_workload(contract: Contract, image: str, listeners: Sequence[Listener]
         tuple(_options(contract, home)),
         contract.image.handover,
         contract.image.ready,
+        contract.units,
+        aliases or {},
     )
 
 

@@ -239,10 +239,12 @@ def open_services(
     lacking: frozenset[Transport],
     timeout_scale: float = 1.0,
     client_images: Mapping[ClientImage, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Service]]:
     """Install one contract's service once per image, at the same addresses; none of them listens yet.
 
     The keys of `images` are those of the services, and stand behind the contract's name in the names of the units.
+    `aliases` are what unit files call their images.
     Sockets of the `lacking` transports are left out; raises CapabilityMissing when none is left.
     """
     listeners = [table.listener for table in contract.sockets if not lacking.intersection(table.transports)]
@@ -250,7 +252,7 @@ def open_services(
         raise CapabilityMissing(
             ", ".join(sorted(lacking)), f"the contract '{contract.name}' has no other socket", "see 'harness doctor'"
         )
-    placed = session.assign_addresses(listeners)
+    placed = tuple(listeners) if contract.units else session.assign_addresses(listeners)
     services = {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(session.lock_ports(placed))
@@ -258,7 +260,7 @@ def open_services(
             name = f"{contract.name}-{key}" if key else contract.name
             named = contract.model_copy(update={"name": name})
             supplies = Supplies(client_images or {}, stack.enter_context(provision(session, named)))
-            workload = build_workload(named, image.reference, placed, session.paths.home)
+            workload = build_workload(named, image.reference, placed, session.paths.home, aliases or {})
             activated = stack.enter_context(activation.install(session, workload))
             services[key] = Service(
                 name, contract, image, session, activated, activation.name, timeout_scale, supplies=supplies

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up
 from harness.contract import Contract
+from harness.contract.units import QUADLETS
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import UnitFailed, UsageError
 from harness.core.hints import socket_hint
@@ -91,9 +92,10 @@ class InstalledUnits(Activated):
     def load(self, generated: Generated) -> None:
         """Write the files and let systemd read them; raise an error where nothing came of one."""
         for name, text in self._texts.items():
-            self.session.write(_path(self.session, name), text)
-        self.session.capture(self.services[0])
+            self.session.write(path_of(self.session, name), text)
         self.session.manager.reload()
+        for unit in self.services:
+            self.session.capture(unit)
         self._generated = generated(self)
 
     @property
@@ -112,7 +114,7 @@ class InstalledUnits(Activated):
 
     def is_active(self, transport: Transport) -> bool:
         """Whether the service is anything else than inactive."""
-        return self.state(self.services[0])["ActiveState"] != "inactive"
+        return self.state(self.service_of(transport))["ActiveState"] != "inactive"
 
     def start_listening(self) -> None:
         """Start the socket units and see that they listen; raise UnitFailed with systemd's reason."""
@@ -133,26 +135,28 @@ class InstalledUnits(Activated):
             )
 
     def stop_service(self, deadline: Deadline) -> None:
-        """Stop the service; its sockets go on listening.
+        """Stop the services; the sockets go on listening.
 
         A program that SIGTERM ends below an init has the status 143, after which systemd calls its unit failed. It was
         stopped all the same, and the next client starts it.
         """
-        self.session.manager.stop(self.services[0], deadline)
-        if self.state(self.services[0])["Result"] == "exit-code":
-            self.session.manager.reset_failed()
+        for unit in self.services:
+            self.session.manager.stop(unit, deadline)
+            if self.state(unit)["Result"] == "exit-code":
+                self.session.manager.reset_failed()
 
     def remove(self) -> None:
         """Stop the units, the sockets first so that nothing wakes the service again, and remove their files."""
         self.stop_for_good(self.workload.stop_s)
         for name in self._texts:
-            self.session.remove(_path(self.session, name))
+            self.session.remove(path_of(self.session, name))
         self.session.manager.reload()
 
 
-def _path(session: Session, name: str) -> str:
-    """Return where a file belongs; Quadlet's have a folder of their own."""
-    folder = session.paths.quadlets if name.endswith(QUADLET) else session.paths.units
+def path_of(session: Session, name: str) -> str:
+    """Return where a file belongs; Quadlet's, and their drop-ins, have a folder of their own."""
+    unit = name.partition("/")[0].removesuffix(".d")
+    folder = session.paths.quadlets if unit.endswith(QUADLETS) else session.paths.units
     return f"{folder}/{name}"
 
 
@@ -194,7 +198,7 @@ class UnitActivation(Activation):
                 f"{workload.name}{self._ending}": self._service_text(session, workload),
             }
             installed = InstalledUnits(session, workload, texts)
-            _refuse_known(session, (*installed.sockets, *installed.services))
+            refuse_known(session, (*installed.sockets, *installed.services))
             try:
                 installed.load(self._generated)
                 yield installed
@@ -203,7 +207,7 @@ class UnitActivation(Activation):
                     installed.remove()
 
 
-def _refuse_known(session: Session, names: Iterable[str]) -> None:
+def refuse_known(session: Session, names: Iterable[str]) -> None:
     """Raise UsageError for a unit that the session has already: a contract `dbus` would take its D-Bus away."""
     for name in names:
         with contextlib.suppress(NoSuchUnit):

@@ -6,11 +6,12 @@ A contract is a TOML file beside the image's Containerfile. `load` reports every
 from __future__ import annotations
 
 from harness.contract.image import Handover, ImageTable, Ready, SecretTable, TmpfsTable, VolumeTable
-from harness.contract.loading import FILE_NAME, load, load_all, of_image, parse
+from harness.contract.loading import FILE_NAME, load, load_all, name_of, of_image, parse
 from harness.contract.model import SCHEMA, BudgetsTable, Contract, LimitsTable
 from harness.contract.probe import Asks, BytesProbe, ClientImage, EchoProbe, ExecProbe, HttpProbe, Probe, Sends
 from harness.contract.promises import Promise
 from harness.contract.sockets import SocketTable
+from harness.contract.units import Listening, UnitFolder
 
 __all__ = [
     "FILE_NAME",
@@ -26,6 +27,7 @@ __all__ = [
     "HttpProbe",
     "ImageTable",
     "LimitsTable",
+    "Listening",
     "Probe",
     "Promise",
     "Ready",
@@ -33,9 +35,11 @@ __all__ = [
     "Sends",
     "SocketTable",
     "TmpfsTable",
+    "UnitFolder",
     "VolumeTable",
     "load",
     "load_all",
+    "name_of",
     "of_image",
     "parse",
 ]

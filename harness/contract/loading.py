@@ -8,14 +8,18 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
 from harness.contract.model import Contract
 from harness.contract.probe import Asks, kinds
+from harness.contract.sockets import AS_LOADED
 from harness.contract.types import Table, shortened
 from harness.core.errors import ContractError, UsageError
+
+if TYPE_CHECKING:
+    from harness.contract.units import UnitFolder
 
 #: The file's name in an image's folder.
 FILE_NAME = "contract.toml"
@@ -53,7 +57,7 @@ def parse(text: str, file: Path) -> Contract:
         raise ContractError(os.fspath(file), [("TOML", str(error))]) from None
     except RecursionError:
         raise ContractError(os.fspath(file), [("TOML", "tables and arrays are nested too deeply")]) from None
-    return _checked(document, os.fspath(file), file.resolve().parent, single=single)
+    return checked(document, os.fspath(file), file.resolve().parent, single=single)
 
 
 def of_image(reference: str, listen: Sequence[Mapping[str, Any]], probe: Mapping[str, Any]) -> Contract:
@@ -68,7 +72,7 @@ def of_image(reference: str, listen: Sequence[Mapping[str, Any]], probe: Mapping
         "sockets": list(listen),
         "probe": [dict(probe)],
     }
-    return _checked(json.dumps(data), f"{reference} (in a test)", Path(), single=True)
+    return checked(json.dumps(data), f"{reference} (in a test)", Path(), single=True)
 
 
 def name_of(reference: str) -> str:
@@ -77,17 +81,17 @@ def name_of(reference: str) -> str:
     return re.sub("[^a-z0-9]+", "-", last)[:32].strip("-") or "image"
 
 
-def _checked(document: str, where: str, folder: Path, *, single: bool) -> Contract:
+def checked(document: str, where: str, folder: Path, *, single: bool, units: UnitFolder | None = None) -> Contract:
     """Return the contract that a JSON document is, the first of its selections; raise ContractError.
 
-    `single` says that the file has one table `probe` instead of an array.
+    `single` says that the file has one table `probe` instead of an array. The sockets of `units` are systemd's.
     """
     _ = kinds()  # an error in another package is none of the contract's
     try:
-        contract = Contract.model_validate_json(document)
+        contract = Contract.model_validate_json(document, context={AS_LOADED: units is not None})
     except ValidationError as error:
         raise ContractError(where, _mistakes(error, single=single)) from None
-    contract._folder = folder
+    contract._folder, contract._units = folder, units
     return contract.selections[0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
@@ -23,6 +23,9 @@ from harness.contract.promises import Promise, Waivers
 from harness.contract.sockets import SocketTable
 from harness.contract.types import Some, Table
 from harness.core.transports import Listener, Transport
+
+if TYPE_CHECKING:
+    from harness.contract.units import UnitFolder
 
 #: The version of the format that this harness reads.
 SCHEMA = 1
@@ -93,6 +96,8 @@ class Contract(Table):
     promises: Waivers = {}  # noqa: RUF012 - pydantic copies it
 
     _folder: Path = PrivateAttr(default=Path())
+    #: The unit files that it is about; None where the harness writes them.
+    _units: UnitFolder | None = PrivateAttr(default=None)
     #: What this is a selection of; None for the whole.
     _whole: Contract | None = PrivateAttr(default=None)
 
@@ -121,6 +126,11 @@ class Contract(Table):
     def folder(self) -> Path:
         """Where the file is that this was loaded from; the image's sources are there."""
         return self._folder
+
+    @property
+    def units(self) -> UnitFolder | None:
+        """The unit files that are activated as they are; None where activations write their own."""
+        return self._units
 
     @property
     def transports(self) -> tuple[Transport, ...]:

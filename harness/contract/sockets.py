@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from harness.contract.types import Octal, Some, Table, allowed
+from harness.contract.types import Octal, Some, Table, allowed, shortened
 from harness.core.transports import CID_ANY, CID_LOCAL, DUAL_STACK, Listener, Transport
 
 #: Ports below 1024 are for root, see ip_unprivileged_port_start in ip(7).
 FIRST_PORT = 1024
 
-_PATH = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,40}$"
+_PATH = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,40}"
 
 _TCP = frozenset({Transport.TCP4, Transport.TCP6})
 _UDP = frozenset({Transport.UDP4, Transport.UDP6})
@@ -33,6 +34,14 @@ _FOR: dict[str, frozenset[Transport]] = {
     "DirectoryMode": _UNIX,
     "RemoveOnStop": _UNIX,
 }
+
+#: Key of pydantic's context: whether sockets are as systemd has loaded them, and not as a contract says them.
+AS_LOADED = "as loaded"
+
+
+def _as_loaded(given: ValidationInfo) -> bool:
+    return bool((given.context or {}).get(AS_LOADED))
+
 
 _Bytes = Annotated[int, Field(ge=256, le=2**30)]
 
@@ -68,9 +77,9 @@ class SocketTable(Table):
     """One socket that systemd listens on and hands over, in the order of the file."""
 
     transports: Annotated[tuple[Transport, ...], Some]
-    port: Annotated[int, Field(ge=FIRST_PORT, le=65535)] | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
     #: Name of a Unix socket in the session's home folder.
-    path: Annotated[str, Field(pattern=_PATH)] | None = None
+    path: str | None = None
     #: Whether the program in the image looks for the socket by its port.
     fixed_port: bool = False
     #: Whom a vsock socket listens to: every machine's clients, or those of the machine itself.
@@ -80,6 +89,20 @@ class SocketTable(Table):
     options: SocketOptions = SocketOptions()
     #: Whether clients ask here.
     probed: bool = True
+
+    @field_validator("port")
+    @classmethod
+    def _for_everybody(cls, port: int | None, given: ValidationInfo) -> int | None:
+        if port is not None and port < FIRST_PORT and not _as_loaded(given):
+            raise ValueError(f"expected a number from {FIRST_PORT} on, got {port}: those below are for root")
+        return port
+
+    @field_validator("path")
+    @classmethod
+    def _in_the_home(cls, path: str | None, given: ValidationInfo) -> str | None:
+        if path is not None and not re.fullmatch(_PATH, path) and not _as_loaded(given):
+            raise ValueError(f"expected a file name of letters, digits and '_.-', got {shortened(path)}")
+        return path
 
     @model_validator(mode="after")
     def _address_fits(self) -> Self:

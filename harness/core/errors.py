@@ -15,6 +15,9 @@ from harness.core.text import shown
 #: Lines of a program's output that an error shows; the bundle holds all of it.
 SHOWN_LINES = 25
 
+#: Lines of what has to be corrected.
+ALL_LINES = 500
+
 #: Characters of what a client printed that an error shows.
 SHOWN_CHARACTERS = 4000
 
@@ -39,6 +42,9 @@ class HarnessError(Exception):
 
     #: Who has to act; an instance may know better than its class.
     blame: Blame = Blame.HARNESS
+
+    #: Lines of each piece of evidence that its text has.
+    lines = SHOWN_LINES
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class ContractError(HarnessError):
     """A contract has mistakes; `mistakes` holds all of them at once, each `(key, what is wrong and allowed)`."""
 
     blame = Blame.INPUT
+    lines = ALL_LINES
 
     def __init__(self, file: str, mistakes: Sequence[tuple[str, str]]) -> None:
         self.file = file
@@ -81,6 +88,23 @@ class ContractError(HarnessError):
             f"The contract '{file}' has {count}.",
             hint="Correct the keys named above; docs/contracts.md lists every key.",
             evidence={"mistakes": "\n".join(f"{key}: {text}" for key, text in self.mistakes)},
+        )
+
+
+class UnitsError(HarnessError):
+    """A folder of unit files has mistakes; `mistakes` holds all of them at once, each `(file, what is wrong)`."""
+
+    blame = Blame.INPUT
+    lines = ALL_LINES
+
+    def __init__(self, folder: str, mistakes: Sequence[tuple[str, str]]) -> None:
+        self.folder = folder
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__(
+            f"The unit files in '{folder}' have {count}.",
+            hint="Correct the files named above; docs/your-units.md says what is taken as it is.",
+            evidence={"mistakes": "\n".join(f"{file}: {text}" for file, text in self.mistakes)},
         )
 
 
@@ -279,7 +303,7 @@ def render(error: HarnessError) -> str:
     for title, text in error.evidence.items():
         if text.strip():
             parts.append(f"  {title}:")
-            parts.extend(f"    {line}" for line in shown(tail(text)).split("\n"))
+            parts.extend(f"    {line}" for line in shown(tail(text, error.lines)).split("\n"))
     if error.hint:
         parts.append(f"Hint: {error.hint}")
     parts.append(f"[{error.blame.value}: {type(error).__name__}]")

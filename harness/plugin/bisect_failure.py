@@ -24,6 +24,7 @@ def write(folder: Path, runtime: Runtime, service: Service, error: BaseException
     in_guest = worker.folder() is not None
     if (
         in_guest
+        or service.contract.units  # whose layers are not ours to rebuild
         or not isinstance(error, ProbeFailed | UnitFailed)
         or isinstance(error, PromiseBroken)
         or case in runtime.bisected

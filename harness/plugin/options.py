@@ -112,6 +112,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="test this contract, or the contracts in this folder; repeatable (default: ini harness_contracts)",
     )  # fmt: skip
     group.addoption(
+        "--harness-units", action="append", default=[], metavar="DIR",
+        help="test the unit files in this folder as they are; repeatable",
+    )  # fmt: skip
+    group.addoption(
+        "--harness-instance", action="append", default=[], metavar="NAME@INSTANCE",
+        help="test this instance of a template among the unit files; repeatable",
+    )  # fmt: skip
+    group.addoption(
         "--harness-image", action="append", default=[], metavar="NAME=IMAGE", type=_image,
         help="test IMAGE under the contract NAME instead of building one; repeatable",
     )  # fmt: skip
@@ -175,7 +183,9 @@ def read(config: pytest.Config) -> RunSettings:
     ).absolute()
     return RunSettings(
         contracts=tuple(Path(path).absolute() for path in given.harness_contract)
-        or tuple(Path(path) for path in config.getini("harness_contracts")),
+        or tuple(Path(path) for path in config.getini("harness_contracts") if not given.harness_units),
+        units=tuple(Path(path).absolute() for path in given.harness_units),
+        instances=tuple(given.harness_instance),
         images=dict(given.harness_image),
         baselines=dict(given.harness_baseline),
         max_slowdown=found["harness_max_slowdown"],

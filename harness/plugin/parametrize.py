@@ -91,6 +91,11 @@ def _ways(config: pytest.Config) -> dict[str, Activation]:
     return {name: way for there in config.stash[RUNTIMES].values() for name, way in there.activations.items()}
 
 
+def _for(runtime: Runtime, contract: Contract, ways: Mapping[str, Activation]) -> Mapping[str, Activation]:
+    """Return those that are for a contract."""
+    return runtime.ways(contract) if contract.units else ways
+
+
 def _generate_ways(metafunc: pytest.Metafunc, names: Sequence[str]) -> None:
     """Give a test, as the argument `harness_activation_name`, each of the activations `names`, or of all."""
     if unknown := sorted(set(names).difference(activations())):
@@ -110,7 +115,7 @@ def _generate_cases(metafunc: pytest.Metafunc) -> None:
     cases = [
         Case(selected, activation, transport)
         for contract in runtime.contracts.values()
-        for activation in ways
+        for activation in _for(runtime, contract, ways)
         for selected in contract.selections
         for transport in selected.transports
         if transport in metafunc.config.stash[SETTINGS].transports
@@ -122,8 +127,10 @@ def _generate_cases(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("harness_first_transport"):
         cases = list({(case.contract.name, case.activation): case for case in reversed(cases)}.values())[::-1]
     metafunc.parametrize(
-        "harness_case", [pytest.param(case, id=case.id, marks=_marks(case, ways[case.activation])) for case in cases]
-    )
+        "harness_case",
+        [pytest.param(case, id=case.id, marks=_marks(case, _for(runtime, case.contract, ways)[case.activation]))
+         for case in cases],
+    )  # fmt: skip
 
 
 def _generate_promises(metafunc: pytest.Metafunc) -> None:
@@ -132,7 +139,7 @@ def _generate_promises(metafunc: pytest.Metafunc) -> None:
     asked = metafunc.config.stash[SETTINGS].transports
     found = []
     for contract in runtime.contracts.values():
-        for name, way in ways.items():
+        for name, way in _for(runtime, contract, ways).items():
             for promise, selected, transport in promises(contract, way, asked, runtime.lacking):
                 case = Case(selected, name, transport)
                 about = case.id if PROMISES[promise].each_socket else f"{contract.name}-{name}"
@@ -230,6 +237,8 @@ def _lacks(item: pytest.Item, argument: str) -> bool:
 def _beyond_userland(item: pytest.Item) -> bool:
     """Whether a test is by an activation that its userland is left without."""
     case = params(item).get("harness_case")
+    if isinstance(case, Case) and case.contract.units:
+        return False
     named = params(item).get("harness_activation_name") if _has_ways(item) else None
     way = case.activation if isinstance(case, Case) else named
     return way is not None and way not in runtime_of(item).activations

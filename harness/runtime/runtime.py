@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Self
 
 from harness import contract
-from harness.activation import Activation, activations
+from harness.activation import Activation, activations, shipped
 from harness.activation.service import Service, open_services
 from harness.capabilities.table import Capabilities, Capability
-from harness.contract import ClientImage, Contract
+from harness.contract import ClientImage, Contract, UnitFolder, units
 from harness.core.cache import default_folder
 from harness.core.errors import HarnessError, UsageError
 from harness.core.machine import Machine
@@ -23,7 +23,7 @@ from harness.guest.engines import select
 from harness.guest.engines.select import Plan
 from harness.images import bases
 from harness.images.bases import Base
-from harness.images.store import Image, ImageStore
+from harness.images.store import Image, ImageStore, containerfile
 from harness.results.record import Role
 from harness.runtime import leaks
 from harness.runtime.settings import Settings
@@ -87,17 +87,27 @@ class Runtime:
     def contracts(self) -> dict[str, Contract]:
         """Name -> contract; raises ContractError or UsageError with all mistakes."""
         found = {item.name: item for item in contract.load_all(list(self.settings.contracts))}
+        for path in self.settings.units:
+            made = self._of_units(units.read(path, self.settings.instances))
+            if found.setdefault(made.name, made) is not made:
+                raise UsageError(f"The folder '{path}' has the name of another contract, '{made.name}'.")
+        named = {*found, *(name for item in found.values() if item.units for name in item.units.images)}
         for option, given in (
             ("--harness-image", self.settings.images),
             ("--harness-baseline", self.settings.baselines),
         ):
-            if unknown := sorted(set(given).difference(found)):
+            if unknown := sorted(set(given).difference(named)):
                 names = "', '".join(unknown)
                 raise UsageError(
                     f"{option}: no contract is named '{names}'.",
                     hint=f"Known contracts: {', '.join(found) or 'none'}.",
                 )
         return found
+
+    def _of_units(self, folder: UnitFolder) -> Contract:
+        """Return the contract of unit files, whose sockets are asked of systemd; it has them for a moment."""
+        with shipped.loaded(self.session(), folder) as listening:
+            return units.contract_of(folder, listening)
 
     def contract(self, name: str) -> Contract:
         """Return the contract `name`; raise UsageError where the run has none such."""
@@ -116,9 +126,13 @@ class Runtime:
 
     def activation(self, name: str) -> Activation:
         """Return an activation, whether this run was asked for it or not; raise CapabilityMissing where it can't be."""
-        found = activations()[name]
+        found = shipped.SHIPPED if name == shipped.SHIPPED.name else activations()[name]
         self.capabilities.require(*found.needs)
         return found
+
+    def ways(self, of: Contract) -> dict[str, Activation]:
+        """Return name -> activation of those that are for a contract: unit files are activated as they are."""
+        return {shipped.SHIPPED.name: shipped.SHIPPED} if of.units else self.activations
 
     @property
     def left_out(self) -> dict[str, Capability]:
@@ -150,9 +164,32 @@ class Runtime:
         A failure is remembered, too.
         """
         wanted = self.contract(of) if isinstance(of, str) else of
+        if wanted.units:
+            return next(iter(self.unit_images(wanted, wanted.units).values()))
         given = self.settings.images.get(wanted.name, "")
         key = given or f"{wanted.folder / (wanted.image.reference or wanted.image.containerfile)}"
         return self._remembered(key, lambda: self.store.chosen(wanted, given, self.base))
+
+    def unit_images(self, of: Contract, folder: UnitFolder) -> dict[str, Image]:
+        """Return what unit files call an image -> that image; raise UsageError where they name none."""
+        found = {
+            name: self._remembered(f"{folder.path}: {name}", partial(self._unit_image, of, name, source))
+            for name, source in folder.images.items()
+        }
+        if not found:
+            raise UsageError(
+                f"The unit files in '{folder.path}' name no image that is known.",
+                hint=f"Put a Containerfile into '{units.IMAGES}/NAME' beside them, or say --harness-image NAME=IMAGE.",
+            )
+        return found
+
+    def _unit_image(self, of: Contract, name: str, source: str) -> Image:
+        """Return an image that unit files name: the one that was given, built from beside them, or fetched."""
+        given = self.settings.images.get(name, "")
+        if source and not given:
+            file = containerfile(of, self.base, f"{units.IMAGES}/{source}/Containerfile")
+            return self.store.built(f"{of.name}-{source}", file, self.base)
+        return self.store.existing(f"{of.name}-{contract.name_of(name)}", given or name)
 
     def measured(self, contract: Contract) -> dict[str, Image]:
         """Return role -> image, of the candidate and, where this run was given one, its baseline."""
@@ -177,15 +214,17 @@ class Runtime:
     def service(
         self,
         contract: Contract,
-        activation: Activation | str = "unit",
+        activation: Activation | str = "",
         image: Image | None = None,
         session: Session | None = None,
     ) -> Iterator[Service]:
         """Activate a contract's image, or another one, in the live session or in `session`; it listens.
 
-        Raises ImageError, SessionError, and CapabilityMissing when this machine has no client for any of its sockets.
+        Without an `activation` it is `unit`; unit files are activated as they are. Raises ImageError, SessionError, and
+        CapabilityMissing when this machine has no client for any of its sockets.
         """
         images = {"": image or self.image(contract)}
+        activation = activation or ("shipped" if contract.units else "unit")
         with self.services(contract, images, activation, session or self.session()) as services:
             services[""].start_listening()
             yield services[""]
@@ -196,7 +235,10 @@ class Runtime:
         """Install one contract's service once per image, at the same addresses; none of them listens yet."""
         way = self.activation(activation) if isinstance(activation, str) else activation
         clients = self.client_images(contract)
-        return open_services(session, contract, images, way, self.lacking, self.settings.timeout_scale, clients)
+        named = self.unit_images(contract, contract.units) if contract.units else {}
+        aliases = {name: image.reference for name, image in named.items()}
+        scale = self.settings.timeout_scale
+        return open_services(session, contract, images, way, self.lacking, scale, clients, aliases)
 
     def quiet_session(self) -> contextlib.AbstractContextManager[Session]:
         """Open a session of its own for a measurement."""

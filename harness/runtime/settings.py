@@ -16,7 +16,10 @@ class Settings:
     """Which contracts, images, activations and userlands are meant, and where the rest is found."""
 
     contracts: tuple[Path, ...] = ()
-    #: Name of a contract -> the image to test instead of the one it builds.
+    #: Folders of unit files, and the instances of their templates.
+    units: tuple[Path, ...] = ()
+    instances: tuple[str, ...] = ()
+    #: Name of a contract, or an image as unit files name it -> the image to test instead of the one it builds.
     images: dict[str, str] = field(default_factory=dict)
     #: Name of a contract -> the image that the tested one must not be slower than.
     baselines: dict[str, str] = field(default_factory=dict)

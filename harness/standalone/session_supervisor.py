@@ -205,6 +205,8 @@ def isolate(spec: Spec) -> None:
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SHARED)
     if spec["own_network"]:
         syscalls.bring_up_loopback()
+        # Ports below 1024 as well: nobody else's network has these.
+        Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0", encoding="ascii")
 
 
 def open_devices(folder: str) -> None:

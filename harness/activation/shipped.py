@@ -1,0 +1,187 @@
+"""Unit files as somebody ships them, installed where a user's systemd and Podman's generator look for them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+
+from harness.activation import quadlet
+from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up, kill_container
+from harness.activation.units import InstalledUnits, path_of, refuse_known
+from harness.contract import Contract, Listening, UnitFolder
+from harness.core.deadline import Deadline
+from harness.core.errors import CapabilityMissing, UnitsError
+from harness.core.hints import hint
+from harness.core.transports import Endpoint, Transport
+from harness.session.manager import NoSuchUnit
+from harness.session.session import Session
+
+
+class Shipped(InstalledUnits):
+    """The units of a folder; what belongs to what is asked of systemd, which has loaded them."""
+
+    def __init__(self, session: Session, workload: Workload, folder: UnitFolder) -> None:
+        super().__init__(session, workload, folder.files)
+        self._folder = folder
+
+    @property
+    def sockets(self) -> tuple[str, ...]:
+        """The socket units of the folder, with the instances of its templates."""
+        return self._folder.sockets
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that clients wake."""
+        return tuple(dict.fromkeys(self._services.values()))
+
+    def service_of(self, transport: Transport) -> str:
+        """Return the service of the socket that clients of a transport ask."""
+        return self._services[self._lines[transport, self.workload.endpoints[transport]].unit]
+
+    def container_of(self, transport: Transport) -> str:
+        """Return the name that the service gives its container."""
+        return self._containers[self.service_of(transport)]
+
+    @property
+    def containers(self) -> tuple[str, ...]:
+        """The names of all containers that clients wake."""
+        return tuple(self._containers.values())
+
+    @functools.cached_property
+    def _lines(self) -> Mapping[tuple[Transport, Endpoint], Listening]:
+        """Transport, where clients find it -> the line of the socket unit."""
+        found = {}
+        for one in listening(self.session, self._folder):
+            table = one.table or {"transports": ()}
+            for transport in table["transports"]:
+                found[transport, Endpoint(transport, table.get("port", 0), table.get("path", ""))] = one
+        return found
+
+    @functools.cached_property
+    def _services(self) -> Mapping[str, str]:
+        """Socket unit -> the service that its clients wake."""
+        return {unit: name for unit in self.sockets for name in _triggered(self.session, unit)}
+
+    @functools.cached_property
+    def _containers(self) -> Mapping[str, str]:
+        """Service -> the name of its container."""
+        return {unit: _container(self.session, unit) for unit in self.services}
+
+    def remove(self) -> None:
+        """Stop all that the folder has brought, whoever has started it, and remove its files."""
+        everything = (*self.sockets, *self.services, *self._folder.generated)
+        self.session.manager.stop_together(everything, Deadline.after(self.workload.stop_s + UNIT_LIMIT_S))
+        for name in self._containers.values():
+            kill_container(self.session, name)
+        for name in self._texts:
+            self.session.remove(path_of(self.session, name))
+        self.session.manager.reload()
+
+
+def _triggered(session: Session, unit: str) -> Sequence[str]:
+    with contextlib.suppress(NoSuchUnit):
+        triggers: Sequence[str] = session.manager.properties(unit)["Triggers"]
+        return triggers
+    return ()
+
+
+def _container(session: Session, service: str) -> str:
+    """Return the name of a service's container, by the command that systemd has loaded."""
+    with contextlib.suppress(NoSuchUnit):
+        for _program, arguments, *_rest in session.manager.properties(service)["ExecStart"]:
+            for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+                if argument == "--name":
+                    return str(following)
+                if argument.startswith("--name="):
+                    return str(argument.partition("=")[2])
+    return service.removesuffix(".service")
+
+
+def listening(session: Session, folder: UnitFolder) -> tuple[Listening, ...]:
+    """Return what the sockets of a folder listen on, as systemd has loaded them; raise UnitsError."""
+    found, mistakes = [], []
+    for unit in folder.sockets:
+        try:
+            loaded = session.manager.properties(unit)
+        except NoSuchUnit:
+            loaded = {"LoadState": "not-found"}
+        if loaded["LoadState"] != "loaded":
+            said = "\n".join(line for line in session.manager_log().splitlines() if unit in line)
+            mistakes.append((unit, f"systemd does not load it (it is '{loaded['LoadState']}'): {said}"))
+            continue
+        if loaded["Accept"]:
+            mistakes.append((unit, "'Accept=yes' starts an instance per client, which can't be tested yet"))
+        only = loaded["BindIPv6Only"] == "ipv6-only"
+        name = loaded["FileDescriptorName"] or unit
+        found += [Listening(unit, name, kind, address, only) for kind, address in loaded["Listen"]]
+    if mistakes:
+        raise UnitsError(str(folder.path), mistakes)
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def loaded(session: Session, folder: UnitFolder) -> Iterator[tuple[Listening, ...]]:
+    """Install the units without starting one, and yield what they would listen on."""
+    workload = Workload(folder.name, "", (), units=folder)
+    with SHIPPED.install(session, workload):
+        yield listening(session, folder)
+
+
+def _refuse_strange(session: Session, folder: UnitFolder) -> None:
+    """Raise UnitsError where Podman's generator makes nothing of a file, or systemd does not load what it made."""
+    mistakes = []
+    for service in folder.generated:
+        try:
+            state = session.manager.properties(service)["LoadState"]
+        except NoSuchUnit:
+            state = "not-found"
+        if state != "loaded":
+            mistakes.append((service, f"Podman's generator made no unit of its file that systemd loads ({state})"))
+    if not mistakes:
+        return
+    found = quadlet.generator(session)
+    if not found:
+        raise CapabilityMissing("quadlet", "there is no 'podman-user-generator'", "install Podman 4.4 or newer")
+    said = session.run([found, "-user", "-dryrun"], check=False).stderr.decode(errors="replace")
+    error = UnitsError(str(folder.path), mistakes)
+    error.evidence[f"{found} -user -dryrun"] = said
+    error.hint = hint(said).advice or error.hint
+    raise error
+
+
+class ShippedActivation(Activation):
+    """Files that are installed as they are; it is for contracts that are made of such, and for no others."""
+
+    name = "shipped"
+
+    def refusal(self, contract: Contract) -> str:
+        """Return that there is nothing to install."""
+        return "" if contract.units else "the contract has no unit files"
+
+    def preview(self, workload: Workload) -> Mapping[str, str]:
+        """Return the files."""
+        return workload.units.files if workload.units else {}
+
+    @contextlib.contextmanager
+    def install(self, session: Session, workload: Workload) -> Iterator[Activated]:
+        """Write the files and reload; stop everything and remove the files at the end."""
+        folder = workload.units
+        assert folder is not None
+        shipped = Shipped(session, workload, folder)
+        refuse_known(session, (*folder.sockets, *folder.generated))
+        with contextlib.ExitStack() as stack:
+            for name, image in workload.aliases.items():
+                session.run(["podman", "tag", image, name])
+                stack.callback(session.run, ["podman", "untag", name], check=False)
+            try:
+                shipped.load(lambda _activated: {})
+                _refuse_strange(session, folder)
+                stack.enter_context(clean_up(session, *shipped.containers))
+                yield shipped
+            finally:
+                if not session.kept:
+                    shipped.remove()
+
+
+SHIPPED = ShippedActivation()
