@@ -107,8 +107,8 @@ def listening(session: Session, folder: UnitFolder) -> tuple[Listening, ...]:
         except NoSuchUnit:
             loaded = {"LoadState": "not-found"}
         if loaded["LoadState"] != "loaded":
-            said = "\n".join(line for line in session.manager_log().splitlines() if unit in line)
-            mistakes.append((unit, f"systemd does not load it (it is '{loaded['LoadState']}'): {said}"))
+            said = [line for line in session.manager_log().splitlines() if unit in line][-1:]
+            mistakes.append((unit, ": ".join([f"systemd does not load it ('{loaded['LoadState']}')", *said])))
             continue
         if loaded["Accept"]:
             mistakes.append((unit, "'Accept=yes' starts an instance per client, which can't be tested yet"))
@@ -173,7 +173,8 @@ class ShippedActivation(Activation):
         with contextlib.ExitStack() as stack:
             for name, image in workload.aliases.items():
                 session.run(["podman", "tag", image, name])
-                stack.callback(session.run, ["podman", "untag", name], check=False)
+                # Not by 'podman untag': it leaves a copy without names, which hides the image of the shared store.
+                stack.callback(session.run, ["podman", "rmi", name], check=False)
             try:
                 shipped.load(lambda _activated: {})
                 _refuse_strange(session, folder)

@@ -1,4 +1,4 @@
-"""The command `test`: the battery for one contract, or for an image that has none."""
+"""The command `test`: the battery for one contract, a folder of unit files, or an image that has no contract."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from harness import contract
 from harness.activation import activations
 from harness.battery.hardening import ladder
 from harness.cli.command import Command, Group, say
-from harness.contract import Contract
+from harness.contract import Contract, units
 from harness.contract.loading import name_of
 from harness.core import progress
 from harness.core.errors import UsageError
@@ -28,12 +29,19 @@ from harness.runtime.settings import Settings
 #: pytest's exit status for wrong usage, which is 2 for our commands.
 _USAGE = 4
 
-#: The options that say what a client asks of an image; a contract says so itself.
-_OF_IMAGE = ("listen", "http", "echo", "send", "expect", "save")
+#: The options that say what a client asks; a contract says so itself.
+_OF_CLIENT = ("http", "echo", "send", "expect")
+
+#: The options that say what an image listens on, and those that are for unit files only.
+_OF_IMAGE, _OF_UNITS = ("listen", "save"), ("instance", "image")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="CONTRACT|IMAGE", help="a contract or its folder, or the name of an image")
+    parser.add_argument(
+        "what",
+        metavar="CONTRACT|DIR|IMAGE",
+        help="a contract or its folder, a folder of unit files, or the name of an image",
+    )
     parser.add_argument(
         "--listen",
         action="append",
@@ -45,6 +53,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--send", metavar="TEXT", help="send this; \\n and the like as in TOML")
     parser.add_argument("--expect", metavar="TEXT", help="expect this reply, to the byte")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write the contract to DIR/contract.toml")
+    parser.add_argument(
+        "--instance", action="append", metavar="NAME@INSTANCE", help="of a template among unit files; repeatable"
+    )
+    parser.add_argument(
+        "--image", action="append", metavar="NAME=IMAGE", help="test IMAGE as what unit files call NAME; repeatable"
+    )
     parser.add_argument("--activation", action="append", choices=tuple(activations()), help="repeatable (default: all)")
     parser.add_argument("--exhaustive", action="store_true", help="go on where the first client was not answered")
     parser.add_argument("--hardening", action="store_true", help="say, too, what the image could live without")
@@ -55,16 +69,16 @@ def _test(options: argparse.Namespace) -> int:
     """Run the battery; the status is 0 (kept), 1 (broken), 2 (input), or 10 (the machine)."""
     given = Path(options.what)
     with tempfile.TemporaryDirectory(prefix="harness-test-") as folder:
+        if units.is_unit_folder(given):
+            _refuse(options, f"'{given}' is a folder of unit files", (*_OF_IMAGE, "activation", "hardening"))
+            return _battery(options, f"--harness-units={_units(options, given, Path(folder)).resolve()}", Path(folder))
         if given.exists():
-            if wrong := [f"--{name}" for name in _OF_IMAGE if getattr(options, name)]:
-                raise UsageError(
-                    f"'{given}' is a contract, which says itself what {', '.join(wrong)} would.",
-                    hint="Leave the options out, or name an image.",
-                )
+            _refuse(options, f"'{given}' is a contract", (*_OF_CLIENT, *_OF_IMAGE, *_OF_UNITS))
             contract.load(given)
         else:
+            _refuse(options, f"'{given}' is the name of an image", _OF_UNITS)
             given = _written(options, Path(folder))
-        status = _battery(options, given, Path(folder))
+        status = _battery(options, f"--harness-contract={given.resolve()}", Path(folder))
         if options.hardening and not status:
             _harden(contract.load(given), options.activation or ["unit"])
         return status
@@ -78,14 +92,38 @@ def _harden(subject: Contract, names: Sequence[str]) -> None:
             say(f"  {step}")
 
 
-def _battery(options: argparse.Namespace, subject: Path, folder: Path) -> int:
+def _refuse(options: argparse.Namespace, what: str, names: Sequence[str]) -> None:
+    """Raise UsageError for options that mean nothing for what is tested."""
+    if wrong := [f"--{name}" for name in names if getattr(options, name)]:
+        raise UsageError(f"{what}, and {', '.join(wrong)} can't be used with it.", hint="Leave the options out.")
+
+
+def _units(options: argparse.Namespace, given: Path, folder: Path) -> Path:
+    """Return the folder of unit files, or a copy with the probe that the options say."""
+    if not any(getattr(options, name) for name in _OF_CLIENT):
+        return given
+    if (given / units.PROBES).exists():
+        raise UsageError(
+            f"'{given / units.PROBES}' says already what clients ask.", hint="Leave the options out, or the file."
+        )
+    probe = "\n".join(_probe(options))
+    units.read(given, options.instance or ())
+    copy = folder / given.resolve().name
+    shutil.copytree(given, copy)
+    (copy / units.PROBES).write_text(probe, encoding="utf-8")
+    return copy
+
+
+def _battery(options: argparse.Namespace, subject: str, folder: Path) -> int:
     """Run pytest over the battery alone, whatever configuration of its own the current folder has."""
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     command = [
         *(sys.executable, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-n", "auto"),
         *("-c", os.fspath(folder / "pytest.ini"), "--rootdir", os.fspath(folder)),
         *("--pyargs", "harness.plugin.test_battery"),
-        f"--harness-contract={subject.resolve()}",
+        subject,
+        *(f"--harness-instance={one}" for one in options.instance or ()),
+        *(f"--harness-image={one}" for one in options.image or ()),
         f"--harness-artifacts-dir={Path('harness-artifacts').resolve()}",
     ]
     if options.activation:
@@ -129,7 +167,13 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
     yield f"reference = {json.dumps(options.what)}"
     for text in options.listen:
         yield from _socket(text)
-    yield "\n[probe]"
+    yield ""
+    yield from _probe(options)
+
+
+def _probe(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines of the one probe."""
+    yield "[probe]"
     kinds = [name for name in ("http", "echo") if getattr(options, name)]
     kinds += ["bytes"] if options.expect is not None else []
     if len(kinds) != 1 or (options.send is not None and kinds == ["http"]):
@@ -167,5 +211,5 @@ def _quoted(option: str, text: str) -> str:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("test", "try every promise of an image: the battery", _arguments, _test, Group.IMAGE),
+    Command("test", "try every promise of an image or of unit files: the battery", _arguments, _test, Group.IMAGE),
 )

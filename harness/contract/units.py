@@ -227,25 +227,43 @@ def contract_of(folder: UnitFolder, listening: Sequence[Listening]) -> Contract:
     where = str(folder.path / PROBES)
     given, single = _probes(folder, where)
     names = _names(listening)
-    tables = [(one, one.table | {"name": names[one]}) for one in listening if one.table]
+    tables = [one.table | {"name": names[one]} for one in listening if one.table]
     aliases: dict[str, list[str]] = {}
-    for one in listening:
+    for one in (one for one in listening if one.table):
         for alias in dict.fromkeys((names[one], one.name, one.unit, one.line, one.address)):
             aliases.setdefault(alias, []).append(names[one])
-    probes = [
-        probe | ({"socket": name} if name else {})
-        for probe in given.pop("probe")
-        for name in aliases.get(probe.get("socket", ""), [probe.get("socket", "")])
-    ]
+    probes: list[dict[str, Any]] = []
+    mistakes = [*_twice(listening)]
+    for number, probe in enumerate(given.pop("probe")):
+        meant = probe.get("socket")
+        if meant is None:
+            probes.append(probe)
+        elif meant in aliases:
+            probes += [probe | {"socket": name} for name in aliases[meant]]
+        else:
+            known = ", ".join(sorted({names[one] for one in listening if one.table})) or "none"
+            mistakes.append(
+                (f"{PROBES}: probe[{number}].socket", f"no socket is called {meant!r:.80}; known are {known}")
+            )
+    if mistakes:
+        raise UnitsError(str(folder.path), mistakes)
     asked = {probe["socket"] for probe in probes if "socket" in probe}
     everything = any("socket" not in probe and "transports" not in probe for probe in probes)
     wanted = {transport for probe in probes for transport in probe.get("transports", ())}
     sockets = [
         table | {"probed": everything or table["name"] in asked or bool(wanted & set(table["transports"]))}
-        for _one, table in tables
+        for table in tables
     ]
     document = {"schema": SCHEMA, "name": folder.name, "sockets": sockets, "probe": probes, **given}
     return checked(json.dumps(document), where, folder.path, single=single, units=folder)
+
+
+def _twice(listening: Sequence[Listening]) -> Iterator[tuple[str, str]]:
+    """Yield each line that two sockets have; drop-ins add lines to those of the file."""
+    seen: dict[str, Listening] = {}
+    for one in listening:
+        if seen.setdefault(one.line, one) is not one:
+            yield one.unit, f"'{one.line}' stands twice, the other time in '{seen[one.line].unit}'"
 
 
 def _names(listening: Sequence[Listening]) -> dict[Listening, str]:

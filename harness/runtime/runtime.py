@@ -236,7 +236,7 @@ class Runtime:
         way = self.activation(activation) if isinstance(activation, str) else activation
         clients = self.client_images(contract)
         named = self.unit_images(contract, contract.units) if contract.units else {}
-        aliases = {name: image.reference for name, image in named.items()}
+        aliases = {name: image.id for name, image in named.items()}
         scale = self.settings.timeout_scale
         return open_services(session, contract, images, way, self.lacking, scale, clients, aliases)
 

@@ -259,7 +259,7 @@ def test_every_mistake_of_every_contract_at_once(arguments: tuple[str, ...], ask
     said = refusal(asking, "--harness-contract=.", *arguments)
     assert f"The contract '{asking.path}' has 5 mistakes." in said
     for file, key, words in [
-        ("a", "sockets[0].port", "greater than or equal to 1024, not 80"),
+        ("a", "sockets[0].port", "expected a number from 1024 on, got 80"),
         ("a", "probe", "telepathy"),
         ("b", "limits.cold_s", "greater than 0, not 0"),
         ("b", "limits.warm", "unknown key"),

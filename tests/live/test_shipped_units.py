@@ -1,0 +1,198 @@
+"""Unit files as they are shipped: the examples keep their promises, and what is wrong with a folder is named."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.activation.service import Service
+from harness.battery.promises import attempt
+from harness.battery.trial import PromiseBroken, Trial
+from harness.contract import Promise
+from harness.core.errors import CapabilityMissing, HarnessError, ProbeFailed, UnitFailed, UnitsError
+from harness.core.transports import Transport
+from harness.runtime.runtime import Runtime
+from tests.faults.table import FOLDER as FAULTS
+from tests.helpers.runs import REPOSITORY, run_pytest
+
+EXAMPLES = REPOSITORY / "examples"
+
+#: What the image of the faults runs, up to the name of the fault.
+SERVER = "/usr/bin/python3 -I -S -B /usr/local/lib/server.py"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A copy of the example with two socket units, whose image is that of the faults."""
+    folder = tmp_path / "shop"
+    shutil.copytree(EXAMPLES / "echo-two-sockets", folder, ignore=shutil.ignore_patterns("images"))
+    (folder / "images").mkdir()
+    (folder / "images" / "my-echo").symlink_to(FAULTS)
+    change(folder / "echo.service", "my-echo:1", f"my-echo:1 {SERVER} none")
+    return folder
+
+
+def change(file: Path, old: str, new: str) -> None:
+    """Change one file of a folder."""
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def of(folder: Path, runtime: Runtime, *instances: str) -> Runtime:
+    """Return a runtime for one folder of unit files, in the userland of another."""
+    settings = replace(runtime.settings, contracts=(), units=(folder,), instances=instances)
+    return Runtime(settings, runtime.progress, runtime.base, runtime.store, runtime.name)
+
+
+def served(folder: Path, runtime: Runtime, *instances: str) -> Iterator[Service]:
+    """Yield the service of the only contract of a folder."""
+    with of(folder, runtime, *instances) as own:
+        (contract,) = own.contracts.values()
+        with own.service(contract) as service:
+            yield service
+
+
+def every_socket(folder: Path, runtime: Runtime, *instances: str) -> set[str]:
+    """Try every socket of a folder, and return what reports call them."""
+    for service in served(folder, runtime, *instances):
+        first = next(iter(service.activated.workload.endpoints))
+        attempt(Promise.EVERY_SOCKET, Trial(service, first))
+        return {
+            selected.label(transport) for selected in service.contract.selections for transport in selected.transports
+        }
+    raise AssertionError
+
+
+# -- what is sound ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "instances", "sockets"),
+    [
+        ("echo-two-sockets", (), {"tcp4@web", "tcp6", "udp4", "tcp4@admin", "unix"}),
+        ("template", ("echo@blue", "echo@green"), {"unix@echo-blue.socket", "unix@echo-green.socket", "tcp4"}),
+    ],
+)
+def test_each_socket_of_an_example_answers(
+    name: str, instances: tuple[str, ...], sockets: set[str], harness_runtime: Runtime
+) -> None:
+    """Wildcard addresses and a port below 1024 as they are, drop-ins and instances where systemd looks for them."""
+    found = every_socket(EXAMPLES / name, harness_runtime, *instances)
+    assert {label.replace("echo@", "echo-") for label in found} == sockets
+
+
+def test_a_quadlet_is_generated_where_podman_can(harness_runtime: Runtime) -> None:
+    """In Debian 13; where there is no generator, its absence is what is said."""
+    sockets = every_socket(EXAMPLES / "tutorial-quadlet", harness_runtime.beside("trixie"))
+    assert sockets == {"tcp4", "tcp6", "udp4", "udp6", "unix"}
+    if not harness_runtime.capabilities.has("quadlet"):
+        with pytest.raises(CapabilityMissing) as caught:
+            every_socket(EXAMPLES / "tutorial-quadlet", harness_runtime)
+        assert caught.value.capability == "quadlet"
+
+
+def test_nothing_of_a_folder_is_left(shop: Path, harness_runtime: Runtime) -> None:
+    """Neither units nor files nor a container nor the name of the image; the next folder finds its ports free."""
+    with of(shop, harness_runtime) as own:
+        (contract,) = own.contracts.values()
+        session = own.session()
+        before = set(session.run(["podman", "images", "--format", "{{.Repository}}"]).text.split())
+        for _again in range(2):
+            with own.service(contract) as service:
+                Trial(service, Transport.UNIX).wake()
+        assert session.run(["podman", "ps", "--all", "--quiet"]).text == ""
+        assert set(session.run(["podman", "images", "--format", "{{.Repository}}"]).text.split()) == before
+        assert not [path.name for path in session.outside(session.paths.units).iterdir() if "web" in path.name]
+        assert session.manager.failed_units() == []
+
+
+def test_the_command_line_takes_a_folder(shop: Path, tmp_path: Path) -> None:
+    """The suites are for it as for any contract, and no contract of the ini file is there."""
+    run = run_pytest(
+        tmp_path, "suites/test_replies.py", f"--harness-units={shop}", "--harness-transports=tcp4,unix", "-n0"
+    )
+    assert run.outcomes == {
+        f"{test}[shop-shipped-{socket}]": "passed"
+        for test in ("test_reply", "test_reply_again")
+        for socket in ("tcp4@web", "tcp4@admin", "unix")
+    }, run.output
+
+
+# -- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+def second_port_is_dead(folder: Path) -> None:
+    change(folder / "echo.service", f"{SERVER} none", f"{SERVER} names-one-unserved")
+    change(folder / "probes.toml", 'kind = "echo"', 'kind = "bytes"\nsend = "a"\nexpect = "web: a"')
+
+
+def listens_by_itself(folder: Path) -> None:
+    change(folder / "echo.service", f"{SERVER} none", f"{SERVER} ignores-sockets")
+
+
+def same_line_twice(folder: Path) -> None:
+    (folder / "admin.socket.d").mkdir()
+    (folder / "admin.socket.d" / "10-again.conf").write_text(
+        "[Socket]\nListenStream=127.0.0.1:9090\n", encoding="utf-8"
+    )
+
+
+def no_service(folder: Path) -> None:
+    change(folder / "web.socket", "Service=echo.service\n", "")
+
+
+def address_of_another_machine(folder: Path) -> None:
+    change(folder / "admin.socket", "127.0.0.1:9090", "192.0.2.1:9090")
+
+
+def no_listen_line(folder: Path) -> None:
+    change(folder / "admin.socket", "ListenStream=127.0.0.1:9090\nListenStream=%t/echo-admin.sock\n", "Backlog=5\n")
+
+
+def accept(folder: Path) -> None:
+    change(folder / "admin.socket", "FileDescriptorName=admin\nService=echo.service", "Accept=yes")
+
+
+def probe_of_no_socket(folder: Path) -> None:
+    change(folder / "probes.toml", 'socket = "admin"', 'socket = "metrics"')
+
+
+def no_such_program(folder: Path) -> None:
+    change(folder / "echo.service", "ExecStart=podman run", "ExecStart=/usr/bin/podman-compose run")
+
+
+WRONG: dict[Callable[[Path], None], tuple[type[HarnessError], str]] = {
+    second_port_is_dead: (PromiseBroken, r"over tcp4@admin, .*accepts nothing on the socket 'admin' \(tcp4\)"),
+    listens_by_itself: (
+        PromiseBroken,
+        r"ignores its sockets: pid 1 \(python3\) listens on tcp 0\.0\.0\.0:8080 by itself",
+    ),
+    same_line_twice: (UnitsError, r"admin\.socket: 'ListenStream=127\.0\.0\.1:9090' stands twice, the other time in"),
+    no_service: (UnitFailed, r"(?s)'web\.socket' failed.*(web\.service not loaded|Unit web\.service not found)"),
+    address_of_another_machine: (UnitFailed, r"(?s)'admin\.socket' failed.*Cannot assign requested address"),
+    no_listen_line: (UnitsError, r"(?s)admin\.socket: systemd does not load it.*Listen"),
+    accept: (UnitsError, r"admin\.socket: 'Accept=yes' starts an instance per client"),
+    probe_of_no_socket: (
+        UnitsError,
+        r"probe\[1\]\.socket: no socket is called 'metrics'; known are admin, admin\.2, web",
+    ),
+    no_such_program: (ProbeFailed, r"(?s)podman-compose"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)
+def test_what_is_wrong_with_a_folder_is_named(
+    wrong: Callable[[Path], None], shop: Path, harness_runtime: Runtime
+) -> None:
+    """The control is the same folder without the change, which answers over every socket above."""
+    wrong(shop)
+    kind, said = WRONG[wrong]
+    with pytest.raises(kind) as caught:
+        every_socket(shop, harness_runtime)
+    assert re.search(said, str(caught.value)), str(caught.value)
