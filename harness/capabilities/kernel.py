@@ -6,7 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable
 
-from harness.capabilities.userspace import attempt, in_user_namespace, knows_module, missing, why
+from harness.capabilities.userspace import attempt, cgroup_v2, in_user_namespace, knows_module, missing, why
 from harness.core.machine import Found, Machine, Probe
 from harness.guest.engines.base import Engine
 
@@ -75,6 +75,16 @@ def engine(kind: Callable[[Machine], Engine]) -> Probe:
         return missing(problem) if problem else Found(True, found.kernel(), f"kernel {found.kernel()}")
 
     return probe
+
+
+def bounds(machine: Machine) -> Found:
+    """Find the controllers that bound what a session takes, in either version of cgroups(7)."""
+    rows = [line.split() for line in (machine.read("/proc/self/mounts") or "").splitlines()]
+    older = {name for row in rows if len(row) > 3 and row[2] == "cgroup" for name in row[3].split(",")}
+    newer = set(cgroup_v2(machine).detail.partition("controllers: ")[2].split())
+    if lacking := [name for name in ("memory", "pids") if name not in older | newer]:
+        return missing(f"no cgroup controller {' and '.join(map(repr, lacking))}")
+    return Found(True, "version 1" if "memory" in older else "version 2", "memory, pids")
 
 
 def device(name: str, minor: int) -> Probe:

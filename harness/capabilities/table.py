@@ -72,6 +72,12 @@ TABLE: tuple[Row, ...] = (
         "as root: mount -t cgroup2 cgroup2 /sys/fs/cgroup, writable; as a user: log in to a systemd machine",
         probes.cgroup_v2,
     ),
+    Row(
+        "bounds",
+        "sessions: bounds of memory and processes, so that a hostile image harms nobody",
+        "enable the cgroup controllers 'memory' and 'pids'; in a container: podman run --privileged --cgroupns=host",
+        kernel.bounds,
+    ),
     Row("user_manager", "sessions of an ordinary user", "log in by console or ssh", probes.user_manager),
     Row(
         "namespaces",

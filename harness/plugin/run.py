@@ -102,7 +102,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if guest:
         what = "all tests" if runtime.settings.guest is Mode.ALWAYS else ", ".join(sorted(GUEST))
         lines.append(f"harness: {what} by a guest: {runtime.guest.name}")
-    lines.append(f"harness: sessions have {runtime.settings.bounds}")
+    unbounded = runtime.capabilities.get("bounds")
+    why = "" if unbounded.present else f"; not kept here: memory, processes ({unbounded.detail})"
+    lines.append(f"harness: sessions have {runtime.settings.bounds}{why}")
     return [*lines, f"harness: contracts {names}; base {runtime.base}; {strict}"]
 
 

@@ -99,6 +99,9 @@ def start_manager(spec: Spec, log: str) -> int:
         # What is ignored here, by us or by Python, would be ignored in every service.
         descriptors = spec["bounds"]["descriptors"]
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if "pids" not in spec["bounded"] and os.getuid() == 0:
+            # All of the account's, in its user namespaces as well, see RLIMIT_NPROC in getrlimit(2).
+            resource.setrlimit(resource.RLIMIT_NPROC, (spec["bounds"]["pids"], spec["bounds"]["pids"]))
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, descriptors), min(hard, descriptors)))
         for number in (*IGNORED, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)

@@ -63,7 +63,14 @@ def found(mode: str, promise: Promise, runtime: Runtime) -> PromiseBroken:
     pytest.fail(f"nothing was wrong with the mode '{mode}' for {LIMIT_S:g} s")
 
 
-@pytest.mark.parametrize("mode", SAID)
+#: What would take all that the machine has where nothing bounds it.
+UNBOUNDED = ("forks", "allocates", "all")
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param(mode, marks=pytest.mark.harness_requires("bounds") if mode in UNBOUNDED else ()) for mode in SAID],
+)
 def test_a_hostile_image_is_named_and_harms_nobody(mode: str, harness_runtime: Runtime) -> None:
     """The sound server is activated in the same session right after it, and keeps its promises."""
     promise, said = SAID[mode]

@@ -258,3 +258,21 @@ def test_roots_device_takes_a_driver() -> None:
     found = kernel.device("nothing", 254)(Machine(account=ROOT))
     assert not found.present
     assert found.detail.startswith("'/usr/bin/unshare' ended with status 2: sh: 1: cannot create /tmp/device: No such")
+
+
+@pytest.mark.parametrize(
+    ("mounts", "controllers", "version", "detail"),
+    [
+        (HYBRID + "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n", "", "version 1", "memory, pids"),
+        (UNIFIED, "cpu memory pids", "version 2", "memory, pids"),
+        (HYBRID, "", "", "no cgroup controller 'memory'"),
+        (UNIFIED, "cpu", "", "no cgroup controller 'memory' and 'pids'"),
+        ("", "", "", "no cgroup controller 'memory' and 'pids'"),
+    ],
+)
+def test_bounds_are_of_either_version(mounts: str, controllers: str, version: str, detail: str, tmp_path: Path) -> None:
+    write(tmp_path, "/proc/self/mounts", mounts)
+    for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        write(tmp_path, f"{folder}/cgroup.controllers", f"{controllers}\n")
+    found = kernel.bounds(Machine(root=tmp_path, account=ROOT))
+    assert (found.present, found.version, found.detail) == (bool(version), version, detail)
