@@ -103,6 +103,14 @@ def is_unit_folder(path: Path) -> bool:
 
 def read(path: Path, instances: Sequence[str] = ()) -> UnitFolder:
     """Return the unit files in a folder; raise UnitsError with every mistake that shows before systemd sees them."""
+    found, mistakes = collect(path, instances)
+    if mistakes:
+        raise UnitsError(str(path), mistakes)
+    return found
+
+
+def collect(path: Path, instances: Sequence[str] = ()) -> tuple[UnitFolder, Sequence[tuple[str, str]]]:
+    """Return the unit files that can be read in a folder, and every mistake, each with its file."""
     mistakes: list[tuple[str, str]] = []
     files: dict[str, str] = {}
     for file in _unit_files(path):
@@ -116,10 +124,7 @@ def read(path: Path, instances: Sequence[str] = ()) -> UnitFolder:
     if probes.is_file():
         text = _text(path, probes, mistakes) or ""
         found = UnitFolder(path, found.name, files, found.instances, text)
-    mistakes += _of_the_whole(found)
-    if mistakes:
-        raise UnitsError(str(path), mistakes)
-    return found
+    return found, [*mistakes, *_of_the_whole(found)]
 
 
 def _unit_files(path: Path) -> Iterator[Path]:

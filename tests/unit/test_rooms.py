@@ -17,7 +17,7 @@ FLOORS = (
     {"contract", "session", "results"},
     {"probes", "images"},
     {"activation", "userlands", "guest"},
-    {"battery", "bisect", "timing", "capabilities"},
+    {"battery", "bisect", "timing", "capabilities", "lint"},
     {"runtime", "report"},
     {"cli", "plugin"},
     {"__main__"},

@@ -1,0 +1,45 @@
+"""The command `lint`: what is wrong with unit files, before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.cli.command import Command, Group
+from harness.contract import units
+from harness.core.errors import UsageError
+from harness.lint import RULES, Finding, Severity, check, tools
+from harness.lint.findings import FORMATS
+
+#: Number of what the reading of a folder finds, and the words of systemd and Quadlet.
+_READING = "SA000"
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="a folder of unit files")
+    parser.add_argument(
+        "--instance", action="append", default=[], metavar="NAME@INSTANCE", help="of a template; repeatable"
+    )
+    parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="(default: text)")
+    parser.add_argument("--rules", action="store_true", help="list the rules and do nothing else")
+
+
+def _lint(options: argparse.Namespace) -> int:
+    """Print what is found; the status is 1 where there is an error, else 0."""
+    if options.rules:
+        sys.stdout.write("".join(f"{rule.number} {rule.severity:8} {rule.title}\n" for rule in RULES))
+        return 0
+    if options.folder is None or not options.folder.is_dir():
+        raise UsageError(f"'{options.folder}' is no folder.", hint="Name a folder with unit files.")
+    folder, mistakes = units.collect(options.folder, options.instance)
+    read = (Finding(file, 1, _READING, Severity.ERROR, text) for file, text in mistakes)
+    found = (*read, *check(folder), *tools.said(folder))
+    text = FORMATS[options.format](sorted(found))
+    sys.stdout.write(f"{text}\n" if text else "")
+    return 1 if any(one.severity is Severity.ERROR for one in found) else 0
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("lint", "find out what is wrong with unit files, without running them", _arguments, _lint, Group.IMAGE),
+)

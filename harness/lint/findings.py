@@ -1,0 +1,85 @@
+"""A finding, and how each format of output writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from harness.core.text import shown
+
+
+class Severity(StrEnum):
+    """How bad it is: an error breaks what the units are for, a warning may."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """What one rule says of one line."""
+
+    file: str
+    line: int
+    rule: str
+    severity: Severity
+    text: str
+    hint: str = ""
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """Return a line for each, as compilers write them, and its hint below."""
+    lines = []
+    for one in findings:
+        lines.append(f"{one.file}:{one.line}: {one.severity}: {one.text} [{one.rule}]")
+        lines += [f"    Hint: {one.hint}"] if one.hint else []
+    return shown("\n".join(lines))
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """Return a JSON array with an object for each."""
+    return json.dumps([asdict(one) for one in findings], indent=1)
+
+
+def as_github(findings: Sequence[Finding]) -> str:
+    """Return workflow commands, by which GitHub shows each at its line."""
+    return "\n".join(
+        f"::{one.severity} file={_escaped(one.file)},line={one.line},title={one.rule}::{_escaped(shown(one.text))}"
+        for one in findings
+    )
+
+
+def _escaped(text: str) -> str:
+    for plain, written in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), (":", "%3A"), (",", "%2C")):
+        text = text.replace(plain, written)
+    return text
+
+
+def as_sarif(findings: Sequence[Finding]) -> str:
+    """Return a log of SARIF 2.1.0, which code scanning takes."""
+    results: list[dict[str, Any]] = [
+        {
+            "ruleId": one.rule,
+            "level": str(one.severity),
+            "message": {"text": shown(f"{one.text}{f' Hint: {one.hint}' if one.hint else ''}")},
+            "locations": [
+                {"physicalLocation": {"artifactLocation": {"uri": one.file}, "region": {"startLine": one.line}}}
+            ],
+        }
+        for one in findings
+    ]
+    rules = [{"id": rule} for rule in sorted({one.rule for one in findings})]
+    tool = {"driver": {"name": "socket-activation-harness", "rules": rules}}
+    schema = "https://json.schemastore.org/sarif-2.1.0.json"
+    return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [{"tool": tool, "results": results}]}, indent=1)
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Finding]], str]] = {
+    "text": as_text,
+    "json": as_json,
+    "github": as_github,
+    "sarif": as_sarif,
+}

@@ -1,0 +1,294 @@
+"""The rules about sockets, each with a number that stays: what systemd and Quadlet take, and clients suffer from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from harness.contract import UnitFolder
+from harness.lint.findings import Finding, Severity
+from harness.lint.unitfile import Setting, Unit, ignored, template, units
+
+#: Ports below this one are root's, see ip_unprivileged_port_start in ip(7).
+_FIRST_PORT = 1024
+
+_LISTEN = ("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO")
+
+#: What services are made of.
+_SERVICES = ("service", "container", "kube")
+
+#: Variables that tell a program its descriptors, and what their value looks like.
+_HANDOVER = {"NGINX": r"(\d+:?)*;", "ANGIE": r"(\d+:?)*;"}
+
+#: What a rule yields: where, what is wrong, and what to do.
+_Said = Iterator[tuple[Setting, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The units of a folder, and which socket wakes what."""
+
+    units: Mapping[str, Unit]
+
+    def of_kind(self, kind: str) -> list[Unit]:
+        """Return the units with an ending."""
+        return [unit for unit in self.units.values() if unit.kind == kind]
+
+    @property
+    def sockets(self) -> list[Unit]:
+        """The socket units."""
+        return self.of_kind("socket")
+
+    def service_name(self, socket: Unit) -> str:
+        """Return the service that a socket wakes, see Service= of systemd.socket(5)."""
+        named = socket.last("Socket", "Service")
+        if named:
+            return named.value.replace("@%i", "@").replace("@%I", "@")
+        return f"{socket.stem}@.service" if _accepts(socket) and "@" not in socket.stem else f"{socket.stem}.service"
+
+    def woken(self, socket: Unit) -> Unit | None:
+        """Return the file that the service of a socket is made of, or None."""
+        name = self.service_name(socket)
+        names = [one for one in (name, template(name)) if one]
+        made = [f"{one.removesuffix('.service')}.{kind}" for one in names for kind in _SERVICES]
+        return next((self.units[one] for one in made if one in self.units), None)
+
+    def wakers(self, service: Unit) -> list[Unit]:
+        """Return the sockets that wake a service."""
+        return [socket for socket in self.sockets if self.woken(socket) is service]
+
+    @property
+    def served(self) -> list[Unit]:
+        """What some socket wakes."""
+        return [
+            unit for unit in self.units.values() if unit.kind in ("service", "container", "kube") and self.wakers(unit)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is wrong with units of a kind."""
+
+    number: str
+    title: str
+    find: Callable[[Folder], _Said]
+    severity: Severity = Severity.ERROR
+
+
+def check(folder: UnitFolder) -> tuple[Finding, ...]:
+    """Return what the rules find in a folder, by file and line; what a file ignores with a reason is left out."""
+    whole = Folder(units(folder))
+    spared = {name: ignored(text) for name, text in folder.files.items()}
+    found = [
+        Finding(where.file, where.line, rule.number, rule.severity, text, hint)
+        for rule in RULES
+        for where, text, hint in rule.find(whole)
+        if rule.number not in spared.get(where.file, {})
+    ]
+    return tuple(sorted(dict.fromkeys(found)))
+
+
+# -- sockets ----------------------------------------------------------------------------------------------------------
+
+
+def _no_service(folder: Folder) -> _Said:
+    for socket in folder.sockets:
+        if folder.woken(socket) is None:
+            name = folder.service_name(socket)
+            others = ", ".join(
+                sorted(unit.name for unit in folder.units.values() if unit.kind in ("service", "container"))
+            )
+            yield (
+                socket.last("Socket", "Service") or socket.first,
+                f"it wakes '{name}', of which there is no file here",
+                f"Say 'Service=' in [Socket], or rename the file; there are: {others or 'none'}.",
+            )
+
+
+def _same_line_twice(folder: Folder) -> _Said:
+    seen: dict[tuple[str, str], Setting] = {}
+    for socket in folder.sockets:
+        for setting in socket.all("Socket", *_LISTEN):
+            first = seen.setdefault((setting.key, setting.value), setting)
+            if first != setting:
+                yield (
+                    setting,
+                    f"'{setting.key}={setting.value}' stands in {first.file}:{first.line} already",
+                    "A drop-in adds to the lines of the file: an empty 'ListenStream=' before it takes them back.",
+                )
+
+
+def _low_port(folder: Folder) -> _Said:
+    for socket in folder.sockets:
+        for setting in socket.all("Socket", "ListenStream", "ListenDatagram"):
+            found = re.fullmatch(r"(?:.*:)?(\d{1,5})", setting.value)
+            if found and 0 < int(found[1]) < _FIRST_PORT and not setting.value.startswith("vsock:"):
+                yield (
+                    setting,
+                    f"a user's systemd may not listen on port {found[1]}",
+                    f"sysctl net.ipv4.ip_unprivileged_port_start={found[1]}, or a port from {_FIRST_PORT} on.",
+                )
+
+
+def _accepts(socket: Unit) -> bool:
+    setting = socket.last("Socket", "Accept")
+    return setting is not None and setting.value.lower() in ("yes", "true", "1", "on")
+
+
+def _accept(folder: Folder) -> _Said:
+    for socket in folder.sockets:
+        if _accepts(socket) and (unit := folder.woken(socket)) and not unit.stem.endswith("@"):
+            yield (
+                socket.last("Socket", "Accept") or socket.first,
+                f"'Accept=yes' starts an instance per client, and '{unit.name}' is no template",
+                "Leave 'Accept=' out for a program that accepts clients itself.",
+            )
+
+
+def _no_line(folder: Folder) -> _Said:
+    for socket in folder.sockets:
+        if not socket.all("Socket", *_LISTEN):
+            yield (
+                socket.first,
+                "it has no 'Listen' line, and systemd refuses it",
+                "Add a line such as 'ListenStream=8080'.",
+            )
+
+
+# -- services ---------------------------------------------------------------------------------------------------------
+
+
+def _not_required(folder: Folder) -> _Said:
+    for unit in folder.served:
+        needed = unit.words("Unit", "Requires", "BindsTo", "Requisite") | unit.words("Service", "Sockets")
+        for socket in folder.wakers(unit):
+            names = {socket.name, re.sub(r"@.*\.", "@%i.", socket.name)}
+            if not names & needed and socket.stem != unit.stem:
+                yield (
+                    unit.first,
+                    f"it does not require '{socket.name}': started by hand, it has no socket of that unit",
+                    f"Add 'Requires={socket.name}' and 'After={socket.name}' to [Unit].",
+                )
+
+
+def _started_at_boot(folder: Folder) -> _Said:
+    for unit in folder.served:
+        for setting in unit.all("Install", "WantedBy", "RequiredBy"):
+            yield (
+                setting,
+                f"'{setting.key}={setting.value}' starts the service at boot, before its first client",
+                "Leave [Install] to the socket, if the first client is to wake the service.",
+            )
+
+
+_PUBLISHED = "the port is published beside the socket: podman listens on it as well"
+
+
+def _published(folder: Folder) -> _Said:
+    for unit in folder.served:
+        yield from ((setting, _PUBLISHED, "Leave it out.") for setting in unit.all("Container", "PublishPort"))
+        for setting in unit.all("Service", "ExecStart"):
+            if "podman" in setting.value and re.search(r"\s(-p|--publish)[ =]", setting.value):
+                yield (
+                    setting,
+                    _PUBLISHED,
+                    "Leave '-p' out.",
+                )
+
+
+def _user_in_quadlet(folder: Folder) -> _Said:
+    for unit in folder.of_kind("container"):
+        for setting in unit.all("Service", "User", "Group"):
+            yield (
+                setting,
+                f"'{setting.key}=' in [Service] is for the podman of a Quadlet, which has no session of that user",
+                "Say 'User=' in [Container] for the program, or install the file for that user.",
+            )
+
+
+def _handover(folder: Folder) -> _Said:
+    for unit in folder.units.values():
+        for setting in (*unit.all("Container", "Environment"), *unit.all("Service", "Environment", "ExecStart")):
+            for name, pattern in _HANDOVER.items():
+                for value in re.findall(rf"(?:^|[\s\"'=]){name}=([^\s\"']+)", f" {setting.value}"):
+                    if not re.fullmatch(pattern, value):
+                        yield (
+                            setting,
+                            f"'{name}={value}' is not read: every descriptor ends in ':' or ';', the last one in ';'",
+                            f"Say '{name}={value.rstrip(';:')};'.",
+                        )
+
+
+#: Words of a command behind which the next word is the program, up to podman.
+_PASSING = re.compile(
+    r"^[@:+!-]*(?:/usr)?(?:/bin/)?(sudo|su|env|sh|bash|podman-compose|docker-compose|nohup|timeout)\b"
+)
+
+
+def _between(folder: Folder) -> _Said:
+    for unit in folder.served:
+        for setting in unit.all("Service", "ExecStart"):
+            found = _PASSING.match(setting.value)
+            if not found or (found[1] in ("sh", "bash") and re.search(r"\bexec\b", setting.value)):
+                continue
+            yield (
+                setting,
+                f"'{found[1]}' stands between systemd and podman: LISTEN_PID names its process, not podman's",
+                "Start podman itself, or let the shell 'exec' it.",
+            )
+
+
+def _detached(folder: Folder) -> _Said:
+    for unit in folder.served:
+        kind = unit.last("Service", "Type")
+        for setting in unit.all("Service", "ExecStart"):
+            detached = "podman" in setting.value and re.search(r"\s(-d|--detach)\b", setting.value)
+            if detached and (kind is None or kind.value in ("simple", "exec")):
+                yield (
+                    setting,
+                    "podman detaches and ends, which systemd takes for the end of the service",
+                    "Say 'Type=notify' and 'NotifyAccess=all', or leave '--detach' out.",
+                )
+
+
+def _never_ready(folder: Folder) -> _Said:
+    for unit in folder.served:
+        kind = unit.last("Service", "Type")
+        for setting in unit.all("Service", "ExecStart"):
+            if kind and kind.value == "notify" and "--sdnotify=ignore" in setting.value:
+                yield (
+                    setting,
+                    "'--sdnotify=ignore' says nothing to 'Type=notify', which waits for READY=1 in vain",
+                    "Say '--sdnotify=conmon', or 'Type=exec'.",
+                )
+
+
+def _pulled(folder: Folder) -> _Said:
+    for unit in folder.served:
+        named = unit.last("Container", "Image")
+        local = named is not None and re.match(r"localhost/|.*\.(image|build)$", named.value)
+        if named and not local and unit.last("Container", "Pull") is None:
+            yield (
+                named,
+                "the first client waits until the image is pulled, where it is not there yet",
+                "Say 'Pull=never' and pull it beforehand, or name it by an '.image' unit.",
+            )
+
+
+RULES = (
+    Rule("SA001", "a socket wakes a service that is not there", _no_service),
+    Rule("SA002", "a service does not require its sockets", _not_required, Severity.WARNING),
+    Rule("SA003", "a service is started at boot besides", _started_at_boot, Severity.WARNING),
+    Rule("SA004", "the same line twice", _same_line_twice),
+    Rule("SA005", "a port is published beside its socket", _published),
+    Rule("SA006", "a port that only root may have", _low_port, Severity.WARNING),
+    Rule("SA007", "Accept=yes with a program that accepts", _accept),
+    Rule("SA008", "a variable that the program does not read", _handover),
+    Rule("SA009", "a user where Quadlet has none", _user_in_quadlet),
+    Rule("SA010", "a program between systemd and podman", _between),
+    Rule("SA011", "a service that ends when podman detaches", _detached),
+    Rule("SA012", "a service that is never ready", _never_ready),
+    Rule("SA013", "a first client that waits for a registry", _pulled, Severity.WARNING),
+    Rule("SA014", "a socket unit without a line", _no_line),
+)
