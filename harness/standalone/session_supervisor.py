@@ -177,7 +177,7 @@ def isolate(spec: Spec) -> None:
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
     sources = [syscalls.clone_mount(bind["source"]) for bind in spec["binds"]]
     if spec["root"]:
-        enter(spec["root"], spec["bounds"]["disk"])
+        enter(spec["root"], f"mode=755,size={spec['bounds']['disk']}")
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV)
     syscalls.detach("/sys/fs/cgroup")  # a hybrid machine has version 1 there
     syscalls.mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
@@ -245,10 +245,13 @@ def is_open(device: str) -> bool:
     return False
 
 
-def enter(root: str, size: int) -> None:
-    """Make an unpacked distribution the root of the caller's mount namespace; what is written there is thrown away."""
+def enter(root: str, options: str = "mode=755") -> None:
+    """Make an unpacked distribution the root of the caller's mount namespace; what is written there is thrown away.
+
+    `options` are those of the file system in memory that takes it.
+    """
     lower = os.open(root, os.O_PATH | os.O_DIRECTORY)
-    syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, f"mode=755,size={size}")
+    syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
     for name in ("upper", "work", "merged"):
         os.mkdir(f"/run/{name}", 0o755)
     # By its number, since a path could have the characters that separate options.
