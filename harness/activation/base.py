@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self
 
 from harness.activation import blame
@@ -25,6 +26,9 @@ from harness.standalone import cgroups
 
 #: Longest wait for systemd to start or stop what costs no container, in seconds.
 UNIT_LIMIT_S = 20.0
+
+#: Longest end of the processes of a container that was killed, in seconds; those of a large one take their time.
+_KILL_LIMIT_S = 10.0
 
 #: The sub-state of a transient unit that has ended and is forgotten: our word, since systemd has none.
 GONE = "gone"
@@ -257,10 +261,13 @@ def clean_up(session: Session, *containers: str) -> Iterator[None]:
 
 def kill_container(session: Session, name: str) -> None:
     """Kill all processes of the newest container of a name, by the kernel: where they leave no room, podman can't."""
-    if notes := last_notes(session.events(), name):
-        for folder in session.cgroup.rglob(f"libpod-*{notes['create']['ID']}*"):
-            if "conmon" not in folder.name:
-                cgroups.kill(os.fspath(folder))
+    notes = last_notes(session.events(), name)
+    folders = [*session.cgroup.rglob(f"libpod-*{notes['create']['ID']}*")] if notes else []
+    for folder in (os.fspath(folder) for folder in folders if "conmon" not in folder.name):
+        cgroups.kill(folder)
+        with contextlib.suppress(WaitTimeout):
+            gone = partial(cgroups.processes, folder)
+            wait_until(gone, lambda left: not left, Deadline.after(_KILL_LIMIT_S), f"the end of '{name}'")
 
 
 #: What systemd takes for something else in a line, and how it is written there.

@@ -103,9 +103,12 @@ class Service:
         unit = self.activated.service_of(transport)
         run, replies = self._past.runs.get(unit) or (run_of(self.activated, transport), 0)
         reply, wrong = self._ask(transport, client, self.contract.limits.warm_s)
+        if wrong and is_over(self.activated, transport, run):
+            # The end itself is told once, with the number of replies before it.
+            wrong = wrong.removeprefix(f"{end_of(self.activated, run)}; ")
+            raise self._failed(transport, reply, "warm", f"{wrong}; {self._ended(run, replies)}")
         if wrong:
-            over = is_over(self.activated, transport, run)
-            raise self._failed(transport, reply, "warm", f"{wrong}; {self._ended(run, replies)}" if over else wrong)
+            raise self._failed(transport, reply, "warm", wrong)
         if run_of(self.activated, transport) != run:
             wrong = f"another run answered: {self._ended(run, replies)}"
             raise self._failed(transport, reply, "warm", wrong)

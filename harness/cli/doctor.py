@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.capabilities.table import NEEDED, Capabilities, Capability
-from harness.cli.command import Command, say
+from harness.cli.command import Command
 
 #: Version of the document that `doctor --json` prints.
 _DOCTOR_VERSION = 1
@@ -25,7 +25,8 @@ def _doctor(options: argparse.Namespace) -> int:
     capabilities = Capabilities()
     found = capabilities.all()
     lacking = capabilities.lacking()
-    say(_doctor_json(found, lacking) if options.json else _doctor_table(found, lacking))
+    # With escape sequences of its own, where the terminal knows them.
+    sys.stdout.write(f"{_doctor_json(found, lacking) if options.json else _doctor_table(found, lacking)}\n")
     return 1 if lacking else 0
 
 

@@ -85,18 +85,22 @@ class Manager:
             return
 
     def stop_together(self, units: Sequence[str], deadline: Deadline) -> None:
-        """Stop units by jobs that are queued at the same time, and wait for them, as `systemctl stop A B` does.
+        """Stop units by jobs that are queued at the same time, as `systemctl stop A B` does, until none is active.
 
-        One after the other, a client of a socket that still listens could start the service of one that does not.
-        Units that are not loaded are stopped already; a job that fails is nobody's loss.
+        One after the other, a client of a socket that still listens starts the service of one that does not, and with
+        it that socket. A job may be done before the next is queued, so that this may take another round. Units that are
+        not loaded are stopped already; a job that fails is nobody's loss.
         """
-        jobs = {}
-        for unit in units:
-            with contextlib.suppress(NoSuchUnit):
-                (jobs[unit],) = self.call("StopUnit", "ss", (unit, "replace"))
-        for unit, job in jobs.items():
-            with contextlib.suppress(UnitFailed):
-                self._await_job(unit, job, deadline)
+        left = [*units]
+        while left and not deadline.expired:
+            jobs = {}
+            for unit in left:
+                with contextlib.suppress(NoSuchUnit):
+                    (jobs[unit],) = self.call("StopUnit", "ss", (unit, "replace"))
+            for unit, job in jobs.items():
+                with contextlib.suppress(UnitFailed):
+                    self._await_job(unit, job, deadline)
+            left = [*units] if any(map(self._is_active, jobs)) else []
 
     def restart(self, unit: str, deadline: Deadline) -> None:
         """Restart `unit` and wait for its job; raise UnitFailed when the job fails."""
@@ -132,6 +136,11 @@ class Manager:
         """Return ActiveState, SubState and, where the type has one, Result of `unit`."""
         properties = self.properties(unit)
         return {key: str(properties[key]) for key in ("ActiveState", "SubState", "Result") if key in properties}
+
+    def _is_active(self, unit: str) -> bool:
+        with contextlib.suppress(NoSuchUnit):
+            return self.state(unit)["ActiveState"] not in ("inactive", "failed")
+        return False
 
     def failed_units(self) -> list[str]:
         """Return the names of all units in the state failed."""

@@ -347,8 +347,9 @@ def remove_files(spec: Spec) -> None:
 
 def remove(spec: Spec) -> None:
     """Remove what there is of a session from outside."""
-    cgroups.remove(spec["cgroup"])
+    cgroups.kill(spec["cgroup"])
     bounds.remove(spec["cgroup"])
+    cgroups.remove(spec["cgroup"])  # the last, since its name is the session's
     remove_files(spec)
 
 

@@ -348,7 +348,7 @@ def test_no_bisection_in_a_session_that_is_kept(failing: Callable[..., tuple[lis
     """It is to stay as it is; here it ends with the test."""
     files, _output = failing("--harness-bisect", "--harness-keep=on-failure")
     entries = [file.read_text(encoding="utf-8") for file in tmp_path.glob("artifacts/*/enter.txt")]
-    kept = {match[1] for entry in entries if (match := re.search(r"(/\S*/harness-\d+-\d+-\d+)/", entry))}
+    kept = {match[1] for entry in entries if (match := re.search(r"(/[^\s:]*/harness-\d+-\d+-\d+)/user/", entry))}
     for cgroup in kept:
         leaks.end(Path(cgroup))
     assert len(kept) == len(entries) == 2

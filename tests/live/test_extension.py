@@ -88,7 +88,7 @@ def test_mistakes_in_the_table_are_told_like_others(path: str, contract: Path) -
     shown = command("contract", "check", os.fspath(contract), PYTHONPATH=path)
     assert shown.returncode != 0
     assert "probe.word: required key is missing" in shown.stderr
-    assert "probe.words: unknown key; known are transports, kind, word, times" in shown.stderr
+    assert "probe.words: unknown key; known are transports, socket, kind, word, times" in shown.stderr
 
 
 def test_without_the_package_neither_is_known(contract: Path, tmp_path: Path) -> None:

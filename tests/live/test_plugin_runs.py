@@ -110,7 +110,7 @@ def test_an_error_of_the_harness_is_its_own_text(inner: pytest.Pytester) -> None
     assert ended.outcomes == {"test_it": "failed"}
     first, second, *rest = ended.texts["test_it"].splitlines()
     assert first == "test_an_error_of_the_harness_is_its_own_text.py:4: in test_it"
-    assert second == "It was '#x00#x1B[31m#xFFFE'."
+    assert second == r"It was '\x00\x1b[31m\ufffe'."
     assert rest == [
         *("  seen:", "    a", "    b"),
         *("Hint: Ask <again> & again.", "[image error: ProbeFailed]"),
