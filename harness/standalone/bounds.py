@@ -48,8 +48,11 @@ def bound(folder: str, limits: dict[str, int]) -> dict[str, str]:
                 found[controller] = group
         else:
             with contextlib.suppress(OSError):
-                if not os.path.exists(f"{folder}/{second}"):
-                    _write(f"{os.path.dirname(folder)}/cgroup.subtree_control", f"+{controller}")
+                parent = os.path.dirname(folder)
+                # Groups below one that has processes may take none then, see "Threads" in the kernel's cgroup-v2.rst;
+                # the root is free of that rule.
+                if not os.path.exists(f"{folder}/{second}") and not _has_processes(parent):
+                    _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
                 _write(f"{folder}/{second}", limit or _SHARES[second])
                 found[controller] = folder
             if controller not in found and (scope := _scope(second)):
@@ -60,6 +63,14 @@ def bound(folder: str, limits: dict[str, int]) -> dict[str, str]:
             if os.path.exists(f"{group}/{name}"):
                 _write(f"{group}/{name}", value)
     return found
+
+
+def _has_processes(folder: str) -> bool:
+    """Whether a group other than the root has processes of its own."""
+    if not os.path.exists(f"{folder}/cgroup.type"):
+        return False
+    with open(f"{folder}/cgroup.procs", encoding="ascii") as file:
+        return bool(file.read(1))
 
 
 def _scope(limit: str) -> str:

@@ -76,12 +76,14 @@ ATTEMPTS: dict[str, Callable[[Session], Attempt]] = {
     ),
     "an abstract socket": lambda _session: Attempt(CONNECT.format(family="AF_UNIX", address=f"\0{NAME}"), HOST_NETWORK),
     "the session's D-Bus": lambda session: Attempt(
-        CONNECT.format(family="AF_UNIX", address=f"{session.paths.runtime}/bus"), seen_as_it_is(session.paths.runtime)
+        CONNECT.format(family="AF_UNIX", address=f"{session.paths.runtime}/bus"),
+        seen_as_it_is(session, session.paths.runtime),
     ),
     "the session's systemd": lambda _session: Attempt(SEES.format(name="systemd"), ("--pid=host",)),
     "conmon by a signal": lambda _session: Attempt(SIGNALS, ("--pid=host", "--user=0")),
     "a file of the home": lambda session: Attempt(
-        READS.format(path=f"{session.paths.home}/.config/containers/containers.conf"), seen_as_it_is(session.paths.home)
+        READS.format(path=f"{session.paths.home}/.config/containers/containers.conf"),
+        seen_as_it_is(session, session.paths.home),
     ),
     "the image's own files": lambda _session: Attempt(
         WRITES.format(path="/usr/x", text="x"), ("--read-only=false", "--user=0")
@@ -89,9 +91,9 @@ ATTEMPTS: dict[str, Callable[[Session], Attempt]] = {
 }
 
 
-def seen_as_it_is(folder: str) -> tuple[str, ...]:
+def seen_as_it_is(session: Session, folder: str) -> tuple[str, ...]:
     """Return the options by which a container has a folder of the session, as its account."""
-    return f"--volume={folder}:{folder}", "--userns=keep-id"
+    return f"--volume={folder}:{folder}", "--userns=keep-id", f"--user={session.account.uid}"
 
 
 @contextlib.contextmanager
@@ -109,7 +111,8 @@ def listening(session: Session) -> Iterator[None]:
 
 def tried(session: Session, image: str, code: str, *options: str) -> str:
     """Return what a program in a container printed; the options are those of the contracts, and others."""
-    base = ["podman", "run", "--rm", "--pull=never", "--network=none", "--read-only"]
+    base = ["podman", "run", "--rm", "--pull=never", "--read-only"]
+    base += [] if HOST_NETWORK[0] in options else ["--network=none"]
     command = ["/usr/bin/python3", "-I", "-S", "-c", code]
     done = session.run([*base, *options, image, *command], check=False)
     return done.text + done.stderr.decode(errors="replace")
