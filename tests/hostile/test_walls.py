@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_the_session_is_a_wall_behind_the_container_s(harness_runtime: Runtime) 
     names = SEES.format(name="no such process")
     seen = tried(session, image, names, "--pid=host", "--network=host", "--privileged", "--user=0")
     assert "systemd" in seen
-    own = open(f"/proc/{os.getpid()}/comm", encoding="utf-8").read().strip()  # noqa: SIM115, PTH123
+    own = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
     assert f"'{own}'" not in seen
     secret = READS.format(path=f"/proc/{os.getpid()}/environ")
     assert "reached" not in tried(session, image, secret, "--pid=host", "--privileged", "--user=0").split()
