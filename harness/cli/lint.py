@@ -10,10 +10,7 @@ from harness.cli.command import Command, Group
 from harness.contract import units
 from harness.core.errors import UsageError
 from harness.lint import RULES, Finding, Severity, check, tools
-from harness.lint.findings import FORMATS
-
-#: Number of what the reading of a folder finds, and the words of systemd and Quadlet.
-_READING = "SA000"
+from harness.lint.findings import FORMATS, SAID
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +30,7 @@ def _lint(options: argparse.Namespace) -> int:
     if options.folder is None or not options.folder.is_dir():
         raise UsageError(f"'{options.folder}' is no folder.", hint="Name a folder with unit files.")
     folder, mistakes = units.collect(options.folder, options.instance)
-    read = (Finding(file, 1, _READING, Severity.ERROR, text) for file, text in mistakes)
+    read = (Finding(file, 1, SAID, Severity.ERROR, text) for file, text in mistakes)
     found = (*read, *check(folder), *tools.said(folder))
     text = FORMATS[options.format](sorted(found))
     sys.stdout.write(f"{text}\n" if text else "")

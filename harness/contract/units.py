@@ -113,7 +113,10 @@ def collect(path: Path, instances: Sequence[str] = ()) -> tuple[UnitFolder, Sequ
     """Return the unit files that can be read in a folder, and every mistake, each with its file."""
     mistakes: list[tuple[str, str]] = []
     files: dict[str, str] = {}
-    for file in _unit_files(path):
+    there = _unit_files(path)
+    if len(there) > _MOST:
+        mistakes.append(("(all files)", f"the folder has {len(there)} unit files, and may have {_MOST}"))
+    for file in there[:_MOST]:
         name = str(file.relative_to(path))
         text = _text(path, file, mistakes)
         if text is not None:
@@ -127,14 +130,14 @@ def collect(path: Path, instances: Sequence[str] = ()) -> tuple[UnitFolder, Sequ
     return found, [*mistakes, *_of_the_whole(found)]
 
 
-def _unit_files(path: Path) -> Iterator[Path]:
-    """Yield the unit files and their drop-ins, at most `_MOST`."""
+def _unit_files(path: Path) -> list[Path]:
+    """Return the unit files and their drop-ins."""
     endings = (*PLAIN, *QUADLETS)
     found = [file for file in sorted(path.iterdir()) if file.suffix in endings and not file.is_dir()]
     for folder in sorted(path.glob("*.d")):
         if Path(folder.stem).suffix in endings and folder.is_dir():
             found += sorted(folder.glob("*.conf"))
-    yield from found[:_MOST]
+    return found
 
 
 def _text(path: Path, file: Path, mistakes: list[tuple[str, str]]) -> str | None:

@@ -74,38 +74,35 @@ class UsageError(HarnessError):
     blame = Blame.INPUT
 
 
-class ContractError(HarnessError):
-    """A contract has mistakes; `mistakes` holds all of them at once, each `(key, what is wrong and allowed)`."""
+class MistakesError(HarnessError):
+    """Something that was written has mistakes; `mistakes` holds all of them at once, each `(where, what is wrong)`."""
 
     blame = Blame.INPUT
     lines = ALL_LINES
+
+    def __init__(self, subject: str, verb: str, hint: str, mistakes: Sequence[tuple[str, str]]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        told = "\n".join(f"{where}: {text}" for where, text in self.mistakes)
+        super().__init__(f"{subject} {verb} {count}.", hint=hint, evidence={"mistakes": told})
+
+
+class ContractError(MistakesError):
+    """A contract has mistakes, each `(key, what is wrong and allowed)`."""
 
     def __init__(self, file: str, mistakes: Sequence[tuple[str, str]]) -> None:
         self.file = file
-        self.mistakes = tuple(mistakes)
-        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-        super().__init__(
-            f"The contract '{file}' has {count}.",
-            hint="Correct the keys named above; docs/contracts.md lists every key.",
-            evidence={"mistakes": "\n".join(f"{key}: {text}" for key, text in self.mistakes)},
-        )
+        hint = "Correct the keys named above; docs/contracts.md lists every key."
+        super().__init__(f"The contract '{file}'", "has", hint, mistakes)
 
 
-class UnitsError(HarnessError):
-    """A folder of unit files has mistakes; `mistakes` holds all of them at once, each `(file, what is wrong)`."""
-
-    blame = Blame.INPUT
-    lines = ALL_LINES
+class UnitsError(MistakesError):
+    """A folder of unit files has mistakes, each `(file, what is wrong)`."""
 
     def __init__(self, folder: str, mistakes: Sequence[tuple[str, str]]) -> None:
         self.folder = folder
-        self.mistakes = tuple(mistakes)
-        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-        super().__init__(
-            f"The unit files in '{folder}' have {count}.",
-            hint="Correct the files named above; docs/your-units.md says what is taken as it is.",
-            evidence={"mistakes": "\n".join(f"{file}: {text}" for file, text in self.mistakes)},
-        )
+        hint = "Correct the files named above; docs/your-units.md says what is taken as it is."
+        super().__init__(f"The unit files in '{folder}'", "have", hint, mistakes)
 
 
 class CapabilityMissing(HarnessError):

@@ -10,6 +10,9 @@ from typing import Any
 
 from harness.core.text import shown
 
+#: Number of what reading the files finds, and of the words of systemd and Quadlet.
+SAID = "SA000"
+
 
 class Severity(StrEnum):
     """How bad it is: an error breaks what the units are for, a warning may."""

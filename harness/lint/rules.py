@@ -21,6 +21,13 @@ _SERVICES = ("service", "container", "kube")
 #: Variables that tell a program its descriptors, and what their value looks like.
 _HANDOVER = {"NGINX": r"(\d+:?)*;", "ANGIE": r"(\d+:?)*;"}
 
+#: Programs before podman that run it as their child; those that become it, as env(1) does, are harmless.
+_PASSING = re.compile(r"^[@:+!-]*(?:/usr)?(?:/bin/)?(sudo|su|sh|bash|podman-compose|docker-compose|timeout)\b")
+
+#: A `podman run` that publishes a port, and one that ends before its container.
+_PUBLISHES = re.compile(r"\bpodman\b.*\s(-p|--publish)[ =]")
+_DETACHES = re.compile(r"\bpodman\b.*\s(-d|--detach)\b")
+
 #: What a rule yields: where, what is wrong, and what to do.
 _Said = Iterator[tuple[Setting, str, str]]
 
@@ -182,19 +189,18 @@ def _started_at_boot(folder: Folder) -> _Said:
             )
 
 
-_PUBLISHED = "the port is published beside the socket: podman listens on it as well"
+def _commands(folder: Folder) -> Iterator[tuple[Setting, str]]:
+    """Yield the commands of services that a socket wakes, each with the service's type, see systemd.service(5)."""
+    for unit in folder.served:
+        kind = unit.last("Service", "Type")
+        yield from ((setting, kind.value if kind else "simple") for setting in unit.all("Service", "ExecStart"))
 
 
 def _published(folder: Folder) -> _Said:
-    for unit in folder.served:
-        yield from ((setting, _PUBLISHED, "Leave it out.") for setting in unit.all("Container", "PublishPort"))
-        for setting in unit.all("Service", "ExecStart"):
-            if "podman" in setting.value and re.search(r"\s(-p|--publish)[ =]", setting.value):
-                yield (
-                    setting,
-                    _PUBLISHED,
-                    "Leave '-p' out.",
-                )
+    settings = [setting for unit in folder.served for setting in unit.all("Container", "PublishPort")]
+    settings += [setting for setting, _kind in _commands(folder) if _PUBLISHES.search(setting.value)]
+    for setting in settings:
+        yield setting, "the port is published beside the socket: podman listens on it as well", "Leave it out."
 
 
 def _user_in_quadlet(folder: Folder) -> _Said:
@@ -220,18 +226,10 @@ def _handover(folder: Folder) -> _Said:
                         )
 
 
-#: Words of a command behind which the next word is the program, up to podman.
-_PASSING = re.compile(
-    r"^[@:+!-]*(?:/usr)?(?:/bin/)?(sudo|su|env|sh|bash|podman-compose|docker-compose|nohup|timeout)\b"
-)
-
-
 def _between(folder: Folder) -> _Said:
-    for unit in folder.served:
-        for setting in unit.all("Service", "ExecStart"):
-            found = _PASSING.match(setting.value)
-            if not found or (found[1] in ("sh", "bash") and re.search(r"\bexec\b", setting.value)):
-                continue
+    for setting, _kind in _commands(folder):
+        found = _PASSING.match(setting.value)
+        if found and not (found[1] in ("sh", "bash") and re.search(r"\bexec\b", setting.value)):
             yield (
                 setting,
                 f"'{found[1]}' stands between systemd and podman: LISTEN_PID names its process, not podman's",
@@ -240,28 +238,23 @@ def _between(folder: Folder) -> _Said:
 
 
 def _detached(folder: Folder) -> _Said:
-    for unit in folder.served:
-        kind = unit.last("Service", "Type")
-        for setting in unit.all("Service", "ExecStart"):
-            detached = "podman" in setting.value and re.search(r"\s(-d|--detach)\b", setting.value)
-            if detached and (kind is None or kind.value in ("simple", "exec")):
-                yield (
-                    setting,
-                    "podman detaches and ends, which systemd takes for the end of the service",
-                    "Say 'Type=notify' and 'NotifyAccess=all', or leave '--detach' out.",
-                )
+    for setting, kind in _commands(folder):
+        if kind in ("simple", "exec") and _DETACHES.search(setting.value):
+            yield (
+                setting,
+                "podman detaches and ends, which systemd takes for the end of the service",
+                "Say 'Type=notify' and 'NotifyAccess=all', or leave '--detach' out.",
+            )
 
 
 def _never_ready(folder: Folder) -> _Said:
-    for unit in folder.served:
-        kind = unit.last("Service", "Type")
-        for setting in unit.all("Service", "ExecStart"):
-            if kind and kind.value == "notify" and "--sdnotify=ignore" in setting.value:
-                yield (
-                    setting,
-                    "'--sdnotify=ignore' says nothing to 'Type=notify', which waits for READY=1 in vain",
-                    "Say '--sdnotify=conmon', or 'Type=exec'.",
-                )
+    for setting, kind in _commands(folder):
+        if kind == "notify" and "--sdnotify=ignore" in setting.value:
+            yield (
+                setting,
+                "'--sdnotify=ignore' says nothing to 'Type=notify', which waits for READY=1 in vain",
+                "Say '--sdnotify=conmon', or 'Type=exec'.",
+            )
 
 
 def _pulled(folder: Folder) -> _Said:

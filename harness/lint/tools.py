@@ -11,19 +11,11 @@ from pathlib import Path
 from harness.contract import UnitFolder
 from harness.contract.units import QUADLETS
 from harness.core.process import base_environment, run
-from harness.lint.findings import Finding, Severity
+from harness.lint.findings import SAID, Finding, Severity
+from harness.session.spec import QUADLET_GENERATORS
 
 #: Longest run of one of them, in seconds.
 _LIMIT_S = 20.0
-
-#: Number of what they say.
-_SAID = "SA000"
-
-#: Where Podman's generator is, see systemd.generator(7).
-_GENERATORS = tuple(
-    Path(folder, "systemd/user-generators/podman-user-generator")
-    for folder in ("/etc", "/usr/local/lib", "/usr/lib", "/lib")
-)
 
 
 def said(folder: UnitFolder) -> tuple[Finding, ...]:
@@ -55,16 +47,16 @@ def _verified(folder: UnitFolder, place: Path) -> Iterator[Finding]:
     for line in done.stderr.decode(errors="replace").splitlines():
         found = re.fullmatch(rf"(?:{re.escape(str(place))}/)?([\w@.:\\-]+?):(?:(\d+):)? (.*)", line)
         if found and found[1] in folder.files and not re.search(r"not found|is not executable", found[3]):
-            yield Finding(found[1], int(found[2] or 1), _SAID, Severity.WARNING, f"systemd: {found[3]}")
+            yield Finding(found[1], int(found[2] or 1), SAID, Severity.WARNING, f"systemd: {found[3]}")
 
 
 def _generated(folder: UnitFolder, place: Path) -> Iterator[Finding]:
-    program = next((path for path in _GENERATORS if path.exists()), None)
+    program = next((path for path in QUADLET_GENERATORS if Path(path).exists()), None)
     if program is None or not any(name.endswith(QUADLETS) for name in folder.files):
         return
     environment = base_environment() | {"QUADLET_UNIT_DIRS": str(place)}
-    done = run([str(program), "-user", "-dryrun"], timeout_s=_LIMIT_S, check=False, env=environment, cwd=str(place))
+    done = run([program, "-user", "-dryrun"], timeout_s=_LIMIT_S, check=False, env=environment, cwd=str(place))
     for line in done.stderr.decode(errors="replace").splitlines():
         named = next((name for name in folder.files if name in line), None)
         if named and re.search(r"error|unsupported|converting|invalid|no Image", line, re.IGNORECASE):
-            yield Finding(named, 1, _SAID, Severity.ERROR, f"Quadlet: {line.partition(': ')[2] or line}")
+            yield Finding(named, 1, SAID, Severity.ERROR, f"Quadlet: {line.partition(': ')[2] or line}")

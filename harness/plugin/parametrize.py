@@ -237,10 +237,9 @@ def _lacks(item: pytest.Item, argument: str) -> bool:
 def _beyond_userland(item: pytest.Item) -> bool:
     """Whether a test is by an activation that its userland is left without."""
     case = params(item).get("harness_case")
-    if isinstance(case, Case) and case.contract.units:
-        return False
-    named = params(item).get("harness_activation_name") if _has_ways(item) else None
-    way = case.activation if isinstance(case, Case) else named
+    if isinstance(case, Case):
+        return case.activation not in runtime_of(item).ways(case.contract)
+    way = params(item).get("harness_activation_name") if _has_ways(item) else None
     return way is not None and way not in runtime_of(item).activations
 
 

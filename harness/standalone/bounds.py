@@ -57,11 +57,11 @@ def bound(folder: str, limits: dict[str, int]) -> dict[str, str]:
                 found[controller] = folder
             if controller not in found and (scope := _scope(second)):
                 found[controller] = scope
-    if "memory" in found:
-        group = found["memory"]
-        for name, value in zip(_SWAP, (limits["memory"], 0), strict=True):
-            if os.path.exists(f"{group}/{name}"):
-                _write(f"{group}/{name}", value)
+    for name, value in zip(_SWAP, (limits["memory"], 0), strict=True):
+        # A scope's files are systemd's, which has bounded its swap already.
+        with contextlib.suppress(OSError):
+            if os.path.exists(f"{found.get('memory')}/{name}"):
+                _write(f"{found['memory']}/{name}", value)
     return found
 
 

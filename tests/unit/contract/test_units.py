@@ -123,6 +123,12 @@ def test_forty_mistakes_at_once(folder: Path) -> None:
     assert sum("it is a template" in line for line in str(caught.value).splitlines()) == 40
 
 
+def test_no_file_is_left_out_without_a_word(folder: Path) -> None:
+    for number in range(200):
+        (folder / f"{number}.service").write_text("", encoding="utf-8")
+    assert mistakes(folder)["(all files)"] == "the folder has 203 unit files, and may have 200"
+
+
 # -- what systemd has loaded ------------------------------------------------------------------------------------------
 
 TCP4, TCP6, UDP4, UDP6 = Transport.TCP4, Transport.TCP6, Transport.UDP4, Transport.UDP6

@@ -110,6 +110,12 @@ def test_an_instance_has_the_lines_of_its_template() -> None:
     assert check(folder(files)) == ()
 
 
+@pytest.mark.parametrize("program", ["/usr/bin/env", "nohup", "/bin/sh -c 'exec", "/usr/bin/podman-wrapper"])
+def test_a_program_that_becomes_podman_is_harmless(program: str) -> None:
+    """LISTEN_PID is then podman's."""
+    assert check(folder(GOOD | {"a.service": SERVICE.format(f"{program} {RUN}")})) == ()
+
+
 def test_lines_that_go_on_and_are_taken_back() -> None:
     """See systemd.syntax(7): a comment may stand among them, and an empty setting takes back those before."""
     service = SERVICE.format("podman run \\\n# why\n  --rm -p 80:80 \\\n  localhost/a")
