@@ -287,7 +287,7 @@ def _size(least: str) -> Callable[[str], int]:
     """Return what makes a text such as 512m a number of bytes, of at least what a session itself takes."""
 
     def parse(text: str) -> int:
-        found = re.fullmatch(r"([0-9]{1,6})([kmg])", text.lower())
+        found = re.fullmatch(r"([0-9]{1,9})([kmg])", text.lower())
         size = int(found[1]) << {"k": 10, "m": 20, "g": 30}[found[2]] if found else 0
         if text != least and size < parse(least):
             raise argparse.ArgumentTypeError(
