@@ -99,7 +99,8 @@ class GuestJob:
         plugins = [found.name for _plugin, found in config.pluginmanager.list_plugin_distinfo()]
         packages = wheels.packages(runtime.userland, plugins, cache.default_folder() / "guest-packages", self.progress)
         folders = [config.rootpath, *(Path(path).parent for path in wanted.files)]
-        folders += [path if path.is_dir() else path.parent for path in runtime.settings.contracts]
+        given = (*runtime.settings.contracts, *runtime.settings.units)
+        folders += [path if path.is_dir() else path.parent for path in given]
         folders += [config.inipath.parent] if config.inipath else []
         return system.describe(runtime.userland, packages, folders, system.show_images(runtime.store, folder))
 
