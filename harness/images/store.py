@@ -25,6 +25,7 @@ from harness.images import bases, fetching
 from harness.images.bases import Base
 from harness.session import factory
 from harness.session.session import Session
+from harness.session.spec import store_locks
 
 #: What the name of a client's image ends in behind the contract's; no contract's name has a dot.
 CLIENT = ".client"
@@ -217,7 +218,7 @@ class ImageStore:
     def ready(self) -> None:
         """Prepare the store for sessions that read it: podman makes its locks there, which it can't as a reader."""
         self.prepare()
-        wanted = [self.graph / "overlay-layers" / "layers.lock", self.graph / "overlay-images" / "images.lock"]
+        wanted = [Path(file) for file in store_locks(os.fspath(self.graph))]
         deadline = Deadline.after(BUILD_LIMIT_S)
         while not all(file.exists() for file in wanted):
             if deadline.expired:

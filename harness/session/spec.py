@@ -116,6 +116,8 @@ class Spec:
     #: Name -> text of files that stand over those of the same name below /etc.
     etc: Mapping[str, str] = field(default_factory=dict)
     binds: Sequence[Bind] = ()
+    #: Files in whose place the session has empty ones of its own, where they are there.
+    own_files: Sequence[str] = ()
     #: Whether the session has a network namespace with nothing but `lo`.
     own_network: bool = True
     #: The cgroup below which the session makes its own; empty for the supervisor's.
@@ -161,6 +163,16 @@ def config_files(paths: Paths, storage: str, runtime: str) -> dict[str, str]:
 def storage_reading(store: str) -> str:
     """Return a storage.conf for containers of the session's own over the images of a shared read-only store."""
     return f'[storage]\ndriver = "overlay"\n\n[storage.options]\nadditionalimagestores = ["{store}"]\n'
+
+
+def store_locks(store: str) -> tuple[str, ...]:
+    """Return podman's locks of an image store.
+
+    A session that shares them with who builds images can wait for ever: podman 4.3 takes the two in one order where it
+    reads, and in the other one where it writes. Readers need none: what podman writes there it writes beside the old
+    file, and renames.
+    """
+    return (f"{store}/overlay-layers/layers.lock", f"{store}/overlay-images/images.lock")
 
 
 def storage_writing(store: str) -> str:

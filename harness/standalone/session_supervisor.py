@@ -204,6 +204,11 @@ def isolate(spec: Spec) -> None:
     for source, bind in zip(sources, spec["binds"], strict=True):
         make_owned_folder(bind["target"], uid, gid)
         syscalls.attach(source, bind["target"], read_only=bind["read_only"])
+    for number, target in enumerate(filter(os.path.exists, spec["own_files"])):
+        file = Path(paths["state"], f"own-{number}")
+        file.touch()
+        os.chown(file, uid, gid)
+        syscalls.bind(os.fspath(file), target, read_only=False)
     # Podman asks for a shared root; nothing travels back to the machine, whose slave this has become.
     syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SHARED)
     if spec["own_network"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import subprocess
 import sys
 import time
@@ -13,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from harness.contract import Contract, load
-from harness.core.errors import SHOWN_LINES, Blame, ImageError, LockBusy
+from harness.core.errors import SHOWN_LINES, Blame, CommandError, ImageError, LockBusy
 from harness.images import store as image_store
 from harness.images.bases import Base
 from harness.images.store import Image, ImageStore
 from harness.runtime.runtime import Runtime
 from harness.session import factory
+from harness.session.spec import store_locks
 from tests.helpers.contracts import GOOD, written
+from tests.helpers.sessions import isolated
 
 
 @pytest.fixture
@@ -220,3 +223,19 @@ def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
 
         assert store.prune() == ()
     assert said == []
+
+
+@isolated
+def test_sessions_do_not_wait_for_who_builds(tmp_path: Path) -> None:
+    """podman 4.3 takes the store's two locks in two orders, and waits for ever; here a build holds both of them."""
+    store = ImageStore(tmp_path)
+    store.ready()
+    listing = ["podman", "images", "--quiet"]
+    with factory.open_build_session(store.graph) as writing, contextlib.ExitStack() as held:
+        for file in map(Path, store_locks(str(store.graph))):
+            fcntl.lockf(held.enter_context(file.open("r+b")), fcntl.LOCK_EX)
+        with factory.open_session(store.graph) as session:
+            assert session.run(listing, timeout_s=10).text == ""
+        # Who shares the locks does wait: otherwise the above would say nothing.
+        with pytest.raises(CommandError, match="did not end within"):
+            writing.run(listing, timeout_s=3)
