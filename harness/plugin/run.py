@@ -103,7 +103,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         what = "all tests" if runtime.settings.guest is Mode.ALWAYS else ", ".join(sorted(GUEST))
         lines.append(f"harness: {what} by a guest: {runtime.guest.name}")
     unbounded = runtime.capabilities.get("bounds")
-    why = "" if unbounded.present else f"; not kept here: memory, processes ({unbounded.detail})"
+    why = "" if unbounded.present else f"; not limited here: memory, processes ({unbounded.detail})"
     lines.append(f"harness: sessions have {runtime.settings.bounds}{why}")
     return [*lines, f"harness: contracts {names}; base {runtime.base}; {strict}"]
 

@@ -82,7 +82,7 @@ def test_unit_files_are_right(harness_session: Session, workload: Workload, harn
         paths = [f"{harness_session.paths.units}/{name}" for name in activated.files]
         for path, text in zip(paths, activated.files.values(), strict=True):
             assert harness_session.run(["cat", path]).text == text
-        said = harness_session.run(["systemd-analyze", "--user", "verify", *paths], check=False)
+        said = harness_session.run(["systemd-analyze", "--user", "verify", "--man=no", *paths], check=False)
 
     assert (said.status, said.stdout + said.stderr) == (0, b"")
     assert list(activated.files) == [f"{NAME}.socket", f"{NAME}.service"]
@@ -92,7 +92,7 @@ def test_verifying_would_find_a_mistake(harness_session: Session) -> None:
     """Otherwise the test above would say nothing."""
     path = f"{harness_session.paths.units}/wrong.service"
     harness_session.write(path, "[Service]\nExecStart=/nowhere/program\nNonsense=1\n")
-    said = harness_session.run(["systemd-analyze", "--user", "verify", path], check=False)
+    said = harness_session.run(["systemd-analyze", "--user", "verify", "--man=no", path], check=False)
     harness_session.remove(path)
 
     assert b"Nonsense" in said.stderr

@@ -101,6 +101,7 @@ def test_nothing_of_a_folder_is_left(shop: Path, harness_runtime: Runtime) -> No
     """Neither units nor files nor a container nor the name of the image; the next folder finds its ports free."""
     with of(shop, harness_runtime) as own:
         (contract,) = own.contracts.values()
+        own.image(contract)
         session = own.session()
         before = set(session.run(["podman", "images", "--format", "{{.Repository}}"]).text.split())
         for _again in range(2):

@@ -61,8 +61,12 @@ PASSED, SKIPPED, FAILED = Expected
 
 ROWS = (
     # -- the kernel and its devices
-    Row("no `/dev/net/tun`", "over /dev; rm -r /dev/net", tests=ALL),
-    Row("`/dev/net/tun` with the mode 0600", "over /dev; chmod 0600 /dev/net/tun", tests=ALL),
+    Row("no `/dev/net/tun`", "over /dev; rm -rf /dev/net", tests=ALL),
+    Row(
+        "`/dev/net/tun` with the mode 0600",
+        "over /dev; rm -rf /dev/net; mkdir /dev/net; mknod -m 600 /dev/net/tun c 10 200",
+        tests=ALL,
+    ),
     Row("no `/dev/fuse`", "over /dev; rm -f /dev/fuse"),
     Row("no `/dev/shm`", "umount /dev/shm; over /dev; rmdir /dev/shm"),
     Row("IPv6 off", "deny ipv6", SKIPPED, "ipv6_loopback"),

@@ -43,17 +43,22 @@ with factory.open_pristine_session(Path(sys.argv[1])) as session:
         print(session.output("look.service"), "unchanged" if devices() == before else "changed")
 """
 
+#: What a container has as /dev: no other devices, whatever the machine below has.
+OWN_DEV = (
+    "mount -t tmpfs tmpfs /mnt; mkdir /mnt/pts /mnt/shm; ln -s pts/ptmx /mnt/ptmx;"
+    " mount -t devpts -o ptmxmode=666 devpts /mnt/pts; mount -t tmpfs tmpfs /mnt/shm;"
+    " for name in null zero full random urandom tty; do touch /mnt/$name; mount --bind /dev/$name /mnt/$name; done;"
+    " mount --move /mnt /dev"
+)
+
 #: A machine -> what a shell does to it.
 LACKING = {
     "nothing": "true",
-    "tun 0600": "mount -t tmpfs tmpfs /dev/net; mknod -m 600 /dev/net/tun c 10 200",
-    "tun and fuse 0666": "mount -t tmpfs tmpfs /dev/net; mknod -m 666 /dev/net/tun c 10 200;"
-    " mknod -m 666 /dev/net/fuse c 10 229; touch /dev/fuse; mount --bind /dev/net/fuse /dev/fuse",
-    "no tun": "mount -t tmpfs tmpfs /dev/net",
-    "a container's /dev": "mount -t tmpfs tmpfs /mnt; mkdir /mnt/pts /mnt/shm; ln -s pts/ptmx /mnt/ptmx;"
-    " mount -t devpts -o ptmxmode=666 devpts /mnt/pts; mount -t tmpfs tmpfs /mnt/shm;"
-    " for name in null zero full random urandom tty; do touch /mnt/$name; mount --bind /dev/$name /mnt/$name; done;"
-    " mount --move /mnt /dev",
+    "tun 0600": f"{OWN_DEV}; mkdir /dev/net; mknod -m 600 /dev/net/tun c 10 200; mknod -m 666 /dev/fuse c 10 229",
+    "tun and fuse 0666": f"{OWN_DEV}; mkdir /dev/net; mknod -m 666 /dev/net/tun c 10 200;"
+    " mknod -m 666 /dev/fuse c 10 229",
+    "no tun": f"{OWN_DEV}; mknod -m 666 /dev/fuse c 10 229",
+    "a container's /dev": OWN_DEV,
     "umask 077": "umask 077",
 }
 
