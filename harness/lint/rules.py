@@ -19,7 +19,7 @@ _LISTEN = ("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFI
 _SERVICES = ("service", "container", "kube")
 
 #: Variables that tell a program its descriptors, and what their value looks like.
-_HANDOVER = {"NGINX": r"(\d+:?)*;", "ANGIE": r"(\d+:?)*;"}
+_HANDOVER = {"NGINX": r"(\d+[:;])*\d+;", "ANGIE": r"(\d+[:;])*\d+;"}
 
 #: Programs before podman that run it as their child; those that become it, as env(1) does, are harmless.
 _PASSING = re.compile(r"^[@:+!-]*(?:/usr)?(?:/bin/)?(sudo|su|sh|bash|podman-compose|docker-compose|timeout)\b")

@@ -116,6 +116,12 @@ def test_a_program_that_becomes_podman_is_harmless(program: str) -> None:
     assert check(folder(GOOD | {"a.service": SERVICE.format(f"{program} {RUN}")})) == ()
 
 
+@pytest.mark.parametrize("value", ["NGINX=3;", "NGINX=3;4;5;", '"NGINX=3;4;5;"', "NGINX=3:4;"])
+def test_descriptors_that_nginx_reads(value: str) -> None:
+    """It takes ':' and ';' for the same."""
+    assert check(folder(GOOD_QUADLET | {"a.container": f"{QUADLET}Environment={value}\n"})) == ()
+
+
 def test_lines_that_go_on_and_are_taken_back() -> None:
     """See systemd.syntax(7): a comment may stand among them, and an empty setting takes back those before."""
     service = SERVICE.format("podman run \\\n# why\n  --rm -p 80:80 \\\n  localhost/a")
