@@ -16,7 +16,7 @@ from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError
 _BARE = ("doctor", "setup")
 
 #: The files of this folder with the other commands.
-_MORE = ("test", "lint", "contract", "bisect", "gate", "report", "images", "userland", "leaks", "completion")
+_MORE = ("test", "lint", "contract", "units", "bisect", "gate", "report", "images", "userland", "leaks", "completion")
 
 #: Exit statuses by who has to act; 1 is also a command's own "no".
 _STATUS = {Blame.INPUT: 2, Blame.MACHINE: INFRASTRUCTURE}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ QUADLETS = (".container", ".pod", ".kube", ".network", ".volume", ".image", ".bu
 
 #: Beside the units: what clients ask, and folders with the Containerfiles of images that the units name.
 PROBES, IMAGES = "probes.toml", "images"
+
+#: What of a contract stands in `probes.toml`.
+FOR_UNITS = ("probe", "limits", "budgets", "promises", "description")
 
 #: The longest file, in characters, and the most files.
 _LONGEST, _MOST = 2**18, 200
@@ -91,6 +94,14 @@ class UnitFolder:
                 lines = [line for line in text.splitlines() if re.match(r"\s*(Image|Exec\w+)\s*=", line)]
                 found |= {one: folder for line in lines for one in re.findall(pattern, line)}
         return found
+
+    def images_with(self, given: Iterable[str]) -> dict[str, str]:
+        """Return the same with names that were given, where a line has them: of podman's options nothing is parsed."""
+        return self.images | {name: "" for name in given if name not in self.images and self._has(name)}
+
+    def _has(self, word: str) -> bool:
+        alone = re.compile(rf"(?<!\S){re.escape(word)}(?!\S)")
+        return any(alone.search(text) for text in self.files.values())
 
     def _named(self, ending: str) -> list[str]:
         return sorted(name for name in self.files if name.endswith(ending) and "/" not in name)
@@ -289,8 +300,8 @@ def _probes(folder: UnitFolder, where: str) -> tuple[dict[str, Any], bool]:
         data = tomllib.loads(folder.probes)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UnitsError(str(folder.path), [(PROBES, str(error))]) from None
-    mistakes = [(f"{PROBES}: {key}", "only 'probe', 'limits', 'budgets', 'promises' and 'description' are for units")
-                for key in sorted(set(data) - {"probe", "limits", "budgets", "promises", "description"})]  # fmt: skip
+    known = ", ".join(f"'{key}'" for key in FOR_UNITS)
+    mistakes = [(f"{PROBES}: {key}", f"only {known} are for units") for key in sorted(set(data) - {*FOR_UNITS})]
     probe = data.get("probe", [])
     probes = [probe] if isinstance(probe, dict) else probe
     if not isinstance(probes, list) or not all(isinstance(one, dict) for one in probes):

@@ -91,12 +91,13 @@ class Runtime:
             made = self._of_units(units.read(path, self.settings.instances))
             if found.setdefault(made.name, made) is not made:
                 raise UsageError(f"The folder '{path}' has the name of another contract, '{made.name}'.")
-        named = {*found, *(name for item in found.values() if item.units for name in item.units.images)}
-        for option, given in (
+        given = {*self.settings.images, *self.settings.baselines}
+        named = {*found, *(name for item in found.values() if item.units for name in item.units.images_with(given))}
+        for option, references in (
             ("--harness-image", self.settings.images),
             ("--harness-baseline", self.settings.baselines),
         ):
-            if unknown := sorted(set(given).difference(named)):
+            if unknown := sorted(set(references).difference(named)):
                 names = "', '".join(unknown)
                 raise UsageError(
                     f"{option}: no contract is named '{names}'.",
@@ -174,7 +175,7 @@ class Runtime:
         """Return what unit files call an image -> that image; raise UsageError where they name none."""
         found = {
             name: self._remembered(f"{folder.path}: {name}", partial(self._unit_image, of, name, source))
-            for name, source in folder.images.items()
+            for name, source in folder.images_with(self.settings.images).items()
         }
         if not found:
             raise UsageError(

@@ -13,11 +13,13 @@ import pytest
 from harness.activation.service import Service
 from harness.battery.promises import attempt
 from harness.battery.trial import PromiseBroken, Trial
+from harness.cli.main import main
 from harness.contract import Promise
 from harness.core.errors import CapabilityMissing, HarnessError, ProbeFailed, UnitFailed, UnitsError
 from harness.core.transports import Transport
 from harness.runtime.runtime import Runtime
 from tests.faults.table import FOLDER as FAULTS
+from tests.helpers.contracts import BYTES, HEAD, TCP, written
 from tests.helpers.runs import REPOSITORY, run_pytest
 
 EXAMPLES = REPOSITORY / "examples"
@@ -85,6 +87,21 @@ def test_each_socket_of_an_example_answers(
     """Wildcard addresses and a port below 1024 as they are, drop-ins and instances where systemd looks for them."""
     found = every_socket(EXAMPLES / name, harness_runtime, *instances)
     assert {label.replace("echo@", "echo-") for label in found} == sockets
+
+
+@pytest.mark.parametrize("activation", ["quadlet", "unit"])
+def test_what_is_written_of_a_contract_keeps_it(activation: str, harness_runtime: Runtime, tmp_path: Path) -> None:
+    """`sah units` over two transports, with the probes of the contract; a Quadlet in Debian 13, a service here."""
+    folder, image = tmp_path / "own", "quay.io/example/own:1"
+    sockets = TCP + '[[sockets]]\ntransports = ["unix"]\npath = "own_sock"\n'
+    file = written(tmp_path / "contract", HEAD.replace("echo", "own") + sockets + BYTES.replace('"a"', '"a\\n"'))
+    options = [f"--activation={activation}", f"--image={image}", f"--output={folder}"]
+    assert main(["units", str(file), *options]) == 0
+
+    place = harness_runtime.beside("trixie") if activation == "quadlet" else harness_runtime
+    settings = replace(place.settings, images={image: place.image("echo").reference})
+    given = Runtime(settings, place.progress, place.base, place.store, place.name)
+    assert every_socket(folder, given) == {"tcp4", "unix"}
 
 
 def test_a_quadlet_is_generated_where_podman_can(harness_runtime: Runtime) -> None:

@@ -54,6 +54,15 @@ def test_instances_of_templates_are_started() -> None:
     assert found.images == {"localhost/echo": "echo"}
 
 
+def test_an_image_that_was_given_is_named_by_a_line(tmp_path: Path) -> None:
+    """Whole, by whatever option; nobody parses podman's."""
+    (tmp_path / "a.socket").write_text("[Socket]\nListenStream=80\n", encoding="utf-8")
+    (tmp_path / "a.service").write_text("[Service]\nExecStart=podman run --rm quay.io/a/b:1 x\n", encoding="utf-8")
+    found = read(tmp_path)
+    assert found.images == {}
+    assert found.images_with(["quay.io/a/b:1", "quay.io/a/b", "a/b:1"]) == {"quay.io/a/b:1": ""}
+
+
 def test_services_that_quadlet_makes(tmp_path: Path) -> None:
     """See podman-systemd.unit(5) for each name."""
     for name in ("a.socket", "a.container", "b.pod", "c.kube", "d.network", "e.volume", "f.image", "g.build"):
