@@ -10,14 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import probes
-from harness.activation import activations, build_workload
+from harness.activation import activations, build_workload, shipped
+from harness.cli import from_units
 from harness.cli.command import Command, Group, say
-from harness.contract import FILE_NAME, Contract, ExecProbe, HttpProbe, Probe, Sends, SocketTable, load
-from harness.core import account
+from harness.contract import FILE_NAME, Contract, ExecProbe, HttpProbe, Probe, Sends, SocketTable, load, units
+from harness.core import account, progress
 from harness.core.errors import ImageError, UsageError
 from harness.core.transports import Endpoint, Listener
 from harness.images import store as image_store
 from harness.images.bases import Base
+from harness.runtime.runtime import Runtime
+from harness.runtime.settings import Settings
 
 #: What `contract new` writes; every line that is not needed is a comment.
 _TEMPLATE = """\
@@ -78,12 +81,19 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         action.add_argument("path", type=Path, metavar=what)
-        action.set_defaults(action=run)
+        action.set_defaults(action=lambda options, run=run: run(options.path))
+    text = "print the contract that a folder of unit files makes, as far as one can say it"
+    action = actions.add_parser("from", help=text, description=text, allow_abbrev=False)
+    action.add_argument("path", type=Path, metavar="DIR")
+    action.add_argument(
+        "--instance", action="append", default=[], metavar="NAME@INSTANCE", help="of a template; repeatable"
+    )
+    action.set_defaults(action=_from)
 
 
 def _contract(options: argparse.Namespace) -> int:
     """Run one of the actions."""
-    status: int = options.action(options.path)
+    status: int = options.action(options)
     return status
 
 
@@ -239,6 +249,19 @@ def _typed(endpoint: Endpoint, probe: Probe) -> str:
     line = shlex.join(probes.command(endpoint, probe)) or "(nothing that a person could type)"
     sent = probe.send if isinstance(probe, Sends) else probe.stdin if isinstance(probe, ExecProbe) else ""
     return f"printf %s {shlex.quote(sent)} | {line}" if sent else line
+
+
+# -- from -------------------------------------------------------------------------------------------------------------
+
+
+def _from(options: argparse.Namespace) -> int:
+    """Print the contract of unit files; systemd loads them in a session, and starts none."""
+    if not options.path.is_dir():
+        raise UsageError(f"'{options.path}' is no folder.", hint="Name a folder with unit files.")
+    folder = units.read(options.path, options.instance)
+    with Runtime(Settings(), progress.to_stderr) as runtime, shipped.loaded(runtime.session(), folder) as listening:
+        say(from_units.text(folder, listening).rstrip())
+    return 0
 
 
 COMMANDS: tuple[Command, ...] = (

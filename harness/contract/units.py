@@ -243,8 +243,14 @@ class Listening:
 
 def contract_of(folder: UnitFolder, listening: Sequence[Listening]) -> Contract:
     """Return the contract that the units and their probes make; raise ContractError with every mistake."""
+    document, single = document_of(folder, listening)
     where = str(folder.path / PROBES)
-    given, single = _probes(folder, where)
+    return checked(json.dumps(document), where, folder.path, single=single, units=folder)
+
+
+def document_of(folder: UnitFolder, listening: Sequence[Listening]) -> tuple[dict[str, Any], bool]:
+    """Return what such a contract's file would say, and whether its probe is a single table; raise UnitsError."""
+    given, single = _probes(folder, str(folder.path / PROBES))
     names = _names(listening)
     tables = [one.table | {"name": names[one]} for one in listening if one.table]
     aliases: dict[str, list[str]] = {}
@@ -273,8 +279,7 @@ def contract_of(folder: UnitFolder, listening: Sequence[Listening]) -> Contract:
         table | {"probed": everything or table["name"] in asked or bool(wanted & set(table["transports"]))}
         for table in tables
     ]
-    document = {"schema": SCHEMA, "name": folder.name, "sockets": sockets, "probe": probes, **given}
-    return checked(json.dumps(document), where, folder.path, single=single, units=folder)
+    return {"schema": SCHEMA, "name": folder.name, "sockets": sockets, "probe": probes, **given}, single
 
 
 def _twice(listening: Sequence[Listening]) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from harness.activation.service import Service
 from harness.battery.promises import attempt
 from harness.battery.trial import PromiseBroken, Trial
 from harness.cli.main import main
-from harness.contract import Promise
+from harness.contract import Promise, load
 from harness.core.errors import CapabilityMissing, HarnessError, ProbeFailed, UnitFailed, UnitsError
 from harness.core.transports import Transport
 from harness.runtime.runtime import Runtime
@@ -102,6 +102,15 @@ def test_what_is_written_of_a_contract_keeps_it(activation: str, harness_runtime
     settings = replace(place.settings, images={image: place.image("echo").reference})
     given = Runtime(settings, place.progress, place.base, place.store, place.name)
     assert every_socket(folder, given) == {"tcp4", "unix"}
+
+
+def test_a_folder_makes_a_contract(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`sah contract from`, which asks systemd; the addresses of two units, and the clients of both."""
+    assert main(["contract", "from", str(EXAMPLES / "echo-two-sockets")]) == 0
+    made = load(written(tmp_path / "x", capfd.readouterr().out))
+    assert {one.label(transport) for one in made.selections for transport in one.transports} == {
+        *("tcp4@web", "tcp6", "udp4", "tcp4@admin", "unix"),
+    }
 
 
 def test_a_quadlet_is_generated_where_podman_can(harness_runtime: Runtime) -> None:
