@@ -79,7 +79,7 @@ class Reading:
         """What a client says when it is over: nothing where it has what it came for."""
         if self.settled_at:
             return ""
-        return self._reason or f"nothing came to an end within {self._deadline.elapsed_s:.1f} s"
+        return self._reason or f"timed out after {self._deadline.elapsed_s:.1f} s"
 
     def saw(self, body: bytes | bytearray) -> None:
         """Take notice of all that has come so far."""

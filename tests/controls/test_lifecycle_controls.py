@@ -234,13 +234,13 @@ CONTROLS = {
         {
             f"{LIMITS}the_limits_by_default": (r"assert \(0, 10000000\) == \(5, 10000000\)",),
             f"{LIMITS}the_start_limit_resets_a_stream_client[fails-tcp4]": (
-                r"the client over tcp4 was to be reset, but: nothing came to an end within \d+\.\d s$",
+                r"the client over tcp4 was to be reset, but: timed out after \d+\.\d s$",
             ),
             f"{LIMITS}the_start_limit_resets_a_stream_client[ends-unix]": (
-                r"the client over unix was to be reset, but: nothing came to an end within \d+\.\d s$",
+                r"the client over unix was to be reset, but: timed out after \d+\.\d s$",
             ),
             f"{LIMITS}restart_runs_into_the_start_limit[fails]": (
-                r"the client over tcp4 was to be reset, but: nothing came to an end within \d+\.\d s$",
+                r"the client over tcp4 was to be reset, but: timed out after \d+\.\d s$",
             ),
             # A machine fast enough for 20 starts in 2 s meets the limit of the triggers instead.
             f"{LIMITS}the_limits_are_silent_to_a_datagram_client[start]": (
@@ -288,7 +288,7 @@ CONTROLS = {
             ),
             f"{LOAD}thousands_of_requests[udp4]": (
                 r"AssertionError: udp4, 16 at a time: 5000 requests sent, 4990 answered; "
-                r"\d+ x nothing came to an end within 3\.\d s",
+                r"\d+ x timed out after 3\.\d s",
             ),
         },
         image="drops",

@@ -45,7 +45,7 @@ ABORTED = "the program ended with status 13[0-9]"
 def silence(seconds: int) -> str:
     """Return what is said where the client waited in vain, or has found out that nothing can come."""
     limit = rf"\d+\.\d s of {seconds} s\.$"
-    return rf"never came (\(nothing came to an end within \d+\.\d s\) )?instead of 'hello\\n', after {limit}"
+    return rf"never came (\(timed out after \d+\.\d s\) )?instead of 'hello\\n', after {limit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +204,7 @@ CONTROLS = {
     "never ends its reply": Control(
         "never-closes",
         {"test_reply tcp4": "failed"},
-        probe_failed(
-            "cold", "tcp4", r"was 'hello\\n', but nothing came to an end within \d+\.\d s, after \d+\.\d s of 4 s\.$"
-        ),
+        probe_failed("cold", "tcp4", r"was 'hello\\n', but timed out after \d+\.\d s, after \d+\.\d s of 4 s\.$"),
     ),
     "answers only its first client": Control(
         "answers-once",

@@ -150,7 +150,7 @@ def test_a_service_that_owes_its_client_the_end(harness_session: Session, client
     with serving(harness_session, Transport.TCP4, echo, closes=False) as server:
         reply = ask(harness_session, server.endpoint, client, 0.5, TO_THE_END)
 
-    assert judge(reply, TO_THE_END).startswith(r"was 'hello\n', but nothing came to an end within ")
+    assert judge(reply, TO_THE_END).startswith(r"was 'hello\n', but timed out after ")
 
 
 def heard_on(client: socket.socket) -> bytes:
@@ -296,7 +296,7 @@ def test_silence_ends_at_the_limit(harness_session: Session, transport: Transpor
 
     assert 0.5 <= reply.times.ended - started < 0.5 + LATE_S
     assert (reply.body, reply.times.first_byte) == (b"", None)
-    assert reply.complaint == f"nothing came to an end within {reply.complaint[-5:]}"
+    assert reply.complaint == f"timed out after {reply.complaint[-5:]}"
     assert judge(reply, PROMISED) == f"never came ({reply.complaint}) instead of 'hello\\n'"
 
 
@@ -314,7 +314,7 @@ def test_a_reply_that_never_ends(harness_session: Session, transport: Transport,
         reply = ask(harness_session, server.endpoint, client, 0.7, TO_THE_END)
 
     assert reply.times.whole_s < 0.7 + LATE_S
-    assert reply.complaint.startswith("nothing came to an end within")
+    assert reply.complaint.startswith("timed out after")
     assert 1 <= reply.body.count(b".") < 30
 
 
@@ -347,7 +347,7 @@ def test_no_time_at_all(harness_session: Session, client: Client) -> None:
     with serving(harness_session, Transport.TCP4, lambda _data: None) as server:
         reply = ask(harness_session, server.endpoint, client, 0)
 
-    assert reply.complaint.startswith("nothing came to an end within")
+    assert reply.complaint.startswith("timed out after")
     assert reply.times.whole_s < LATE_S
 
 
