@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from harness.capabilities import kernel
+from harness.capabilities import kernel, loopback
 from harness.capabilities import userspace as probes
 from harness.core import hints
 from harness.core.errors import CapabilityMissing, UsageError
@@ -134,12 +134,12 @@ TABLE: tuple[Row, ...] = (
     Row(
         "fuse", "containers with fuse-overlayfs", "sudo chmod 666 /dev/fuse; or run as root", kernel.device("fuse", 229)
     ),
-    Row("ipv6_loopback", "the transports tcp6 and udp6", "boot without ipv6.disable=1", probes.ipv6_loopback),
+    Row("ipv6_loopback", "the transports tcp6 and udp6", "boot without ipv6.disable=1", loopback.ipv6_loopback),
     Row(
         "vsock_loopback",
         "the transport vsock",
         "as root: modprobe vsock_loopback; where the kernel has no such module, the harness boots a guest (see 'uml')",
-        probes.vsock_loopback,
+        loopback.vsock_loopback,
         guest=True,
     ),
     Row(

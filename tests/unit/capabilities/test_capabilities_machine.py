@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.capabilities import kernel
+from harness.capabilities import kernel, loopback
 from harness.capabilities import userspace as probes
 from harness.capabilities.table import Capabilities
 from harness.core import process
@@ -134,15 +134,15 @@ def listener(backlog: int) -> socket.socket:
 def test_connect_problem() -> None:
     with listener(1) as server, closing(socket.socket()) as client:
         address = server.getsockname()
-        assert probes.connect_problem(client, address) == ""
+        assert loopback.connect_problem(client, address) == ""
     with closing(socket.socket()) as client:
-        assert probes.connect_problem(client, address).startswith("ECONNREFUSED, ")
+        assert loopback.connect_problem(client, address).startswith("ECONNREFUSED, ")
 
 
 def test_connect_problem_has_a_limit() -> None:
     with listener(0) as server, closing(socket.socket()) as first, closing(socket.socket()) as second:
-        assert probes.connect_problem(first, server.getsockname()) == ""
-        assert probes.connect_problem(second, server.getsockname(), 0.05) == "timed out after 0.05 s"
+        assert loopback.connect_problem(first, server.getsockname()) == ""
+        assert loopback.connect_problem(second, server.getsockname(), 0.05) == "timed out after 0.05 s"
 
 
 def test_ipv6_loopback_agrees_with_the_kernels_addresses() -> None:
@@ -160,8 +160,8 @@ def test_vsock_connects_to_cid_1_only_and_not_at_all_where_it_cannot_bind(monkey
             connected.append((self.family, address[0]))
             return super().connect_ex(address)
 
-    monkeypatch.setattr("harness.capabilities.userspace.socket.socket", Watched)
-    found = probes.vsock_loopback(Machine())
+    monkeypatch.setattr("harness.capabilities.loopback.socket.socket", Watched)
+    found = loopback.vsock_loopback(Machine())
     if found.present:
         assert connected == [(socket.AF_VSOCK, 1)]
     else:
@@ -185,7 +185,7 @@ def test_no_probe_can_connect_to_another_machine(cid: int) -> None:
             return 111
 
     with closing(Vsock()) as client, pytest.raises(ValueError, match=f"must not connect to CID {cid}$"):
-        probes.connect_problem(client, (cid, 3000))
+        loopback.connect_problem(client, (cid, 3000))
     assert tried == []
 
 
@@ -209,12 +209,12 @@ def test_vsock_says_why_a_connection_failed(monkeypatch: pytest.MonkeyPatch, num
             assert address[0] == 1
             return number or super().connect_ex(("127.0.0.1", address[1]))
 
-    monkeypatch.setattr("harness.capabilities.userspace.socket.socket", Substitute)
-    found = probes.vsock_loopback(Machine())
+    monkeypatch.setattr("harness.capabilities.loopback.socket.socket", Substitute)
+    found = loopback.vsock_loopback(Machine())
     assert not found.present
     assert found.detail.startswith({19: "connect to CID 1: ENODEV", 110: "connect to CID 1: ETIMEDOUT"}[number])
     number = 0
-    assert probes.vsock_loopback(Machine()).present
+    assert loopback.vsock_loopback(Machine()).present
 
 
 # --- kernels and security modules -------------------------------------------------------------------------------------
