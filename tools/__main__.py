@@ -13,7 +13,7 @@ COMMANDS = (*bench.COMMANDS, *calibrate.COMMANDS, *claims.COMMANDS, *compatibili
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    return run(lambda: parser(COMMANDS, "python3 -m tools", "Look after the harness itself."), arguments)
+    return run(lambda _name: parser(COMMANDS, "python3 -m tools", "Look after the harness itself."), arguments)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import contract
 from harness.activation import activations, build_workload, provision
 from harness.bisect import bisect
-from harness.cli.command import Command, Group, say
+from harness.cli.command import say
 from harness.core import progress
 from harness.core.deadline import Deadline
 from harness.core.errors import UsageError
@@ -22,7 +22,7 @@ from harness.runtime.settings import Settings
 _LAYERS = 10
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("contract", type=Path, metavar="CONTRACT", help="what the image promises: a file or its folder")
     parser.add_argument("--image", metavar="IMAGE", help="the image to look at (default: the contract's own)")
     parser.add_argument(
@@ -33,7 +33,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _bisect(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Try every layer; the status is 1 where one of them loses the socket."""
     subject = contract.load(options.contract)
     runtime = Runtime(Settings(images={subject.name: options.image} if options.image else {}), progress.to_stderr)
@@ -62,8 +62,3 @@ def _bisect(options: argparse.Namespace) -> int:
             text = supplies.masked(str(found))
     say(text.rstrip("\n"))
     return 1 if found.guilty else 0
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command("bisect", "find out which layer loses the socket of an image", _arguments, _bisect, Group.IMAGE),
-)

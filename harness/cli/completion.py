@@ -6,22 +6,15 @@ import argparse
 
 import shtab
 
-from harness.cli.command import Command, say
+from harness.cli.command import say
+from harness.cli.main import sah
 
 
-def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh"))
 
 
-def _completion(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print what the shell is to read."""
-    parser: argparse.ArgumentParser = options.parser
-    # However the command was called now, what a user types and completes is the script.
-    parser.prog = "sah"
-    say(shtab.complete(parser, options.shell))
+    say(shtab.complete(sah(), options.shell))
     return 0
-
-
-COMMANDS = (
-    Command("completion", "print what lets a shell complete 'sah' and its options", _completion_arguments, _completion),
-)

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import probes
 from harness.activation import activations, build_workload, shipped
 from harness.cli import from_units
-from harness.cli.command import Command, Group, say
+from harness.cli.command import say
 from harness.contract import FILE_NAME, Contract, ExecProbe, HttpProbe, Probe, Sends, SocketTable, load, units
 from harness.core import account, progress
 from harness.core.errors import ImageError, UsageError
@@ -72,16 +72,16 @@ status = [200]
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, text, what, run in (
+    for name, text, what, act in (
         ("new", "write NAME/contract.toml to start from", "NAME", _new),
         ("check", "say how a contract is understood, or all its mistakes", "FILE", _check),
         ("explain", "print the units and the clients' commands, and start nothing", "FILE", _explain),
     ):
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         action.add_argument("path", type=Path, metavar=what)
-        action.set_defaults(action=lambda options, run=run: run(options.path))
+        action.set_defaults(action=lambda options, act=act: act(options.path))
     text = "print the contract that a folder of unit files makes, as far as one can say it"
     action = actions.add_parser("from", help=text, description=text, allow_abbrev=False)
     action.add_argument("path", type=Path, metavar="DIR")
@@ -91,7 +91,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     action.set_defaults(action=_from)
 
 
-def _contract(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run one of the actions."""
     status: int = options.action(options)
     return status
@@ -262,8 +262,3 @@ def _from(options: argparse.Namespace) -> int:
     with Runtime(Settings(), progress.to_stderr) as runtime, shipped.loaded(runtime.session(), folder) as listening:
         say(from_units.text(folder, listening).rstrip())
     return 0
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command("contract", "start, check or explain a contract", _arguments, _contract, Group.IMAGE),
-)

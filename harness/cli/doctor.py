@@ -10,17 +10,16 @@ import sys
 from collections.abc import Sequence
 
 from harness.capabilities.table import NEEDED, Capabilities, Capability
-from harness.cli.command import Command
 
 #: Version of the document that `doctor --json` prints.
 _DOCTOR_VERSION = 1
 
 
-def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Show every capability; the status is 1 where the suites can't run."""
     capabilities = Capabilities()
     found = capabilities.all()
@@ -76,8 +75,3 @@ def _mark(present: bool, stops: bool) -> str:
 def _painted(text: str, code: str) -> str:
     """Colour text for a terminal, unless NO_COLOR (no-color.org) is set."""
     return f"\x1b[{code}m{text}\x1b[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
-
-
-COMMANDS = (
-    Command("doctor", "show what this machine can do, and how to get what is missing", _doctor_arguments, _doctor),
-)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import __version__, contract
 from harness.activation import activations
-from harness.cli.command import Command, Group, say
+from harness.cli.command import say
 from harness.core import progress
 from harness.core.errors import UsageError
 from harness.core.transports import Transport
@@ -30,7 +30,7 @@ SUBJECT = Path("containers/echo")
 # --- gate -------------------------------------------------------------------------------------------------------------
 
 
-def _gate_arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contract", type=Path, default=SUBJECT, metavar="PATH", help="what both images promise")
     parser.add_argument("--candidate", metavar="IMAGE", help="the image to judge (default: the contract's own)")
     parser.add_argument("--baseline", metavar="IMAGE", required=True, help="the image that it is compared with")
@@ -41,7 +41,7 @@ def _gate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, metavar="FILE", help="write results.json there")
 
 
-def _gate(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Compare two images; the status is 0 (pass), 1 (regression), 4 (inconclusive), 2 or 10 (no verdict)."""
     if options.max_slowdown <= 1 or options.limit <= 0:
         raise UsageError("'--max-slowdown' is a number above 1, and '--limit' one above 0.")
@@ -80,8 +80,3 @@ def _gate(options: argparse.Namespace) -> int:
 
 def no_client(transport: Transport) -> UsageError:
     return UsageError(f"The transport '{transport}' is not in the contract, or this machine has no client for it.")
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command("gate", "compare two images of one contract, and judge", _gate_arguments, _gate, Group.IMAGE),
-)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from harness import contract
-from harness.cli.command import Command, say
+from harness.cli.command import say
 from harness.core import progress
 from harness.core.cache import default_folder
 from harness.core.errors import UsageError
@@ -16,7 +16,7 @@ from harness.images.store import ImageStore
 from harness.runtime import leaks
 
 
-def _images_arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("list", "build", "prune"), default="list")
     parser.add_argument(
         "--contracts", type=Path, default=Path("containers"), metavar="PATH", help="a contract, or a folder of them"
@@ -25,7 +25,7 @@ def _images_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="prune: remove the images of these contracts, too")
 
 
-def _images(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """List what is in the store, build what contracts need, or remove what they don't."""
     store = ImageStore(default_folder(), progress.to_stderr)
     action = {"list": _list_images, "build": _build_images, "prune": _prune_images}[options.action]
@@ -52,6 +52,3 @@ def _prune_images(store: ImageStore, options: argparse.Namespace) -> None:
     keep = () if options.all else store.wanted(contract.load_all([options.contracts]))
     gone = store.prune(keep)
     say(f"removed: {', '.join(image.reference for image in gone)}" if gone else "nothing to remove")
-
-
-COMMANDS = (Command("images", "list, build or remove the images in the store", _images_arguments, _images),)

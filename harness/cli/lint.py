@@ -6,14 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.cli.command import Command, Group
 from harness.contract import units
 from harness.core.errors import UsageError
 from harness.lint import RULES, Finding, Severity, check, tools
 from harness.lint.findings import FORMATS, SAID
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="a folder of unit files")
     parser.add_argument(
         "--instance", action="append", default=[], metavar="NAME@INSTANCE", help="of a template; repeatable"
@@ -22,7 +21,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rules", action="store_true", help="list the rules and do nothing else")
 
 
-def _lint(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print what is found; the status is 1 where there is an error, else 0."""
     if options.rules:
         sys.stdout.write("".join(f"{rule.number} {rule.severity:8} {rule.title}\n" for rule in RULES))
@@ -35,8 +34,3 @@ def _lint(options: argparse.Namespace) -> int:
     text = FORMATS[options.format](sorted(found))
     sys.stdout.write(f"{text}\n" if text else "")
     return 1 if any(one.severity is Severity.ERROR for one in found) else 0
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command("lint", "find out what is wrong with unit files, without running them", _arguments, _lint, Group.IMAGE),
-)

@@ -1,39 +1,61 @@
-"""The command line: each command is a row of COMMANDS in its own file, and an error becomes a sentence and a status."""
+"""The command line: the table of commands, and how an error becomes a sentence and a status."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.machinery
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from harness.cli.command import Command, Group
 from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError
-
-#: Commands for machines where nothing is installed yet: these files import no package.
-_BARE = ("doctor", "setup")
-
-#: The files of this folder with the other commands.
-_MORE = ("test", "lint", "contract", "units", "bisect", "gate", "report", "images", "userland", "leaks", "completion")
 
 #: Exit statuses by who has to act; 1 is also a command's own "no".
 _STATUS = {Blame.INPUT: 2, Blame.MACHINE: INFRASTRUCTURE}
 
 
+def _command(name: str, text: str, group: Group = Group.MACHINE) -> Command:
+    """Return a command, whose file is imported when it is the one that is meant: most of them take long."""
+
+    def file() -> ModuleType:
+        return importlib.import_module(f"harness.cli.{name}")
+
+    return Command(name, text, lambda parser: file().arguments(parser), lambda options: file().run(options), group)
+
+
+#: Commands for machines where nothing is installed yet: their files import no package.
+_BARE = (
+    _command("doctor", "show what this machine can do, and how to get what is missing"),
+    _command("setup", "install the system packages that are missing"),
+)
+
+#: The others. A command is a row here and a file of this folder with two functions, `arguments` and `run`.
+_MORE = (
+    _command("test", "try every promise of an image or of unit files: the battery", Group.IMAGE),
+    _command("lint", "find out what is wrong with unit files, without running them", Group.IMAGE),
+    _command("contract", "start, check or explain a contract, or make one from unit files", Group.IMAGE),
+    _command("units", "write the unit files of a contract, ready to ship", Group.IMAGE),
+    _command("bisect", "find out which layer loses the socket of an image", Group.IMAGE),
+    _command("gate", "compare two images of one contract, and judge", Group.IMAGE),
+    _command("report", "show what a run found, or write it as HTML, Markdown or JUnit XML", Group.RESULTS),
+    _command("images", "list, build or remove the images in the store"),
+    _command("userland", "make, list or remove distributions that sessions can run in"),
+    _command("leaks", "show what runs have left on this machine"),
+    _command("sweep", "remove what killed runs have left"),
+    _command("completion", "print what lets a shell complete 'sah' and its options"),
+)
+
+#: What they import beside the standard library.
+_PACKAGES = ("jeepney", "pydantic", "pytest", "sh", "shtab", "tomli_w", "xdist")
+
+
 def commands() -> Sequence[Command]:
     """Return all commands that can run here; without the harness's packages those that need none."""
-    rows = [row for name in _BARE for row in _rows(name)]
-    try:
-        return [*rows, *(row for name in _MORE for row in _rows(name))]
-    except ModuleNotFoundError:
-        return rows
-
-
-def _rows(name: str) -> Sequence[Command]:
-    rows: Sequence[Command] = importlib.import_module(f"harness.cli.{name}").COMMANDS
-    return rows
+    return (*_BARE, *_MORE) if all(map(importlib.machinery.PathFinder.find_spec, _PACKAGES)) else _BARE
 
 
 class _Grouped(argparse.RawDescriptionHelpFormatter):
@@ -43,8 +65,11 @@ class _Grouped(argparse.RawDescriptionHelpFormatter):
         yield from ()
 
 
-def parser(rows: Sequence[Command], program: str, description: str) -> argparse.ArgumentParser:
-    """Return the parser of a command line; its help shows the commands by what they are for."""
+def parser(rows: Sequence[Command], program: str, description: str, only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of a command line; its help shows the commands by what they are for.
+
+    It has the options of all commands, or of `only` one, which takes less time.
+    """
     width = max(len(row.name) for row in rows) + 2
     lines = []
     for group in Group:
@@ -61,22 +86,26 @@ def parser(rows: Sequence[Command], program: str, description: str) -> argparse.
     subparsers = top.add_subparsers(metavar="COMMAND", help="one of those below", required=True, prog=program)
     for row in rows:
         sub = subparsers.add_parser(row.name, help=row.help, description=row.help, allow_abbrev=False)
-        row.arguments(sub)
-        sub.set_defaults(run=row.run, parser=top)
+        if only in (None, row.name):
+            row.arguments(sub)
+        sub.set_defaults(run=row.run)
     return top
 
 
-def sah(program: str = "sah") -> argparse.ArgumentParser:
-    """Return the parser of `sah`."""
-    return parser(commands(), program, "Test socket-activated containers.")
+def sah(program: str = "sah", only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of `sah`, with the options of all commands or of `only` one."""
+    return parser(commands(), program, "Test socket-activated containers.", only)
 
 
-def run(make_parser: Callable[[], argparse.ArgumentParser], arguments: Sequence[str] | None) -> int:
-    """Run one command and return the exit status; without a command, show what there is."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def run(make_parser: Callable[[str], argparse.ArgumentParser], arguments: Sequence[str] | None) -> int:
+    """Run one command and return the exit status; without a command, show what there is.
+
+    `make_parser` gets the first argument.
+    """
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         # In here, since it loads what other packages add, which may be wrong.
-        options = make_parser().parse_args(arguments or ["--help"])
+        options = make_parser(arguments[0]).parse_args(arguments)
         status: int = options.run(options)
     except HarnessError as error:
         sys.stderr.write(f"{error}\n")
@@ -94,4 +123,4 @@ def run(make_parser: Callable[[], argparse.ArgumentParser], arguments: Sequence[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     program = "sah" if Path(sys.argv[0]).name == "sah" else "python3 -m harness"
-    return run(lambda: sah(program), arguments)
+    return run(lambda name: sah(program, name), arguments)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.cli.command import Command, Group
 from harness.core import progress
 from harness.core.errors import UsageError
 from harness.report import html, junit, markdown, terminal
@@ -30,14 +29,14 @@ def _between(source: Path, file: Path) -> str:
     return os.path.relpath(source.resolve().parent, file.resolve().parent)
 
 
-def _report_arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="results.json", help="what a run wrote")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no other file")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the summary of a CI job")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
 
 
-def _report(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Write the views asked for, or print the summary."""
     results = record.read(options.results)
     wanted = {name: file for name in _FILES if (file := getattr(options, name)) is not None}
@@ -58,14 +57,3 @@ def _check(source: Path, wanted: dict[str, Path]) -> None:
         if known := taken.get(file.resolve()):
             raise UsageError(f"The option '--{name}' names the file '{file}', which is {known}.")
         taken[file.resolve()] = f"that of '--{name}'"
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command(
-        "report",
-        "show what a run found, or write it as HTML, Markdown or JUnit XML",
-        _report_arguments,
-        _report,
-        Group.RESULTS,
-    ),
-)

@@ -17,7 +17,7 @@ from pathlib import Path
 from harness import contract
 from harness.activation import activations
 from harness.battery.hardening import ladder
-from harness.cli.command import Command, Group, say
+from harness.cli.command import say
 from harness.contract import Contract, units
 from harness.contract.loading import name_of
 from harness.core import progress
@@ -36,7 +36,7 @@ _OF_CLIENT = ("http", "echo", "send", "expect")
 _OF_IMAGE, _OF_UNITS = ("listen", "save"), ("instance", "image")
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         metavar="CONTRACT|DIR|IMAGE",
@@ -65,7 +65,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", metavar="EXPRESSION", help="only the promises that match, as of pytest")
 
 
-def _test(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run the battery; the status is 0 (kept), 1 (broken), 2 (input), or 10 (the machine)."""
     given = Path(options.what)
     with tempfile.TemporaryDirectory(prefix="harness-test-") as folder:
@@ -208,8 +208,3 @@ def _quoted(option: str, text: str) -> str:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"'--{option}' has an escape that TOML does not know: {error}.") from None
     return quoted
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command("test", "try every promise of an image or of unit files: the battery", _arguments, _test, Group.IMAGE),
-)

@@ -12,7 +12,7 @@ from pathlib import Path
 import tomli_w
 
 from harness.activation import activations, build_workload
-from harness.cli.command import Command, Group, say
+from harness.cli.command import say
 from harness.contract import FILE_NAME, Contract, ExecProbe, load
 from harness.contract.units import FOR_UNITS, PROBES
 from harness.core.errors import UsageError
@@ -24,7 +24,7 @@ _WRITTEN = ("quadlet", "unit")
 _HOME = "/the-home-folder-of-the-user"
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("contract", type=Path, metavar="CONTRACT", help="a contract or its folder")
     parser.add_argument(
         "--activation",
@@ -36,7 +36,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the files to DIR (default: print them)")
 
 
-def _units(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print the files, or write them where none of them is yet."""
     subject = load(options.contract)
     file = options.contract / FILE_NAME if options.contract.is_dir() else options.contract
@@ -98,8 +98,3 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
                 opened.write(text)
     except OSError as error:
         raise UsageError(f"'{folder}' can't be written: {error.strerror}.") from None
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command("units", "write the unit files of a contract, ready to ship", _arguments, _units, Group.IMAGE),
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.cli.command import Command, say
+from harness.cli.command import say
 from harness.core import progress
 from harness.core.cache import default_folder
 from harness.core.errors import UsageError
@@ -15,7 +15,7 @@ from harness.userlands.recipes import RECIPES
 from harness.userlands.store import UserlandStore
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     build = actions.add_parser("build", help="make a userland unless it is here", allow_abbrev=False)
     build.add_argument("name", metavar="NAME", help=f"{', '.join(RECIPES)}, or with an image or a tar any other name")
@@ -27,7 +27,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     remove.add_argument("name", metavar="NAME")
 
 
-def _userland(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Make, list or remove userlands."""
     store = UserlandStore(default_folder(), progress.to_stderr)
     {"build": _build, "list": _list, "remove": _remove}[options.action](store, options)
@@ -57,8 +57,3 @@ def _remove(store: UserlandStore, options: argparse.Namespace) -> None:
         )
     for one in store.remove(options.name):
         say(f"removed: {one.name} ({one.system})")
-
-
-COMMANDS: tuple[Command, ...] = (
-    Command("userland", "make, list or remove distributions that sessions can run in", _arguments, _userland),
-)

@@ -207,6 +207,22 @@ def test_help_shows_the_commands_by_what_they_are_for(capsys: pytest.CaptureFixt
         assert f"  {command.name} " in groups[command.group], command.name
 
 
+def test_help_imports_no_package() -> None:
+    """Only the command that is meant is imported; `lint` has packages, so the list is one that can have them."""
+    program = """
+import sys
+from harness.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+sys.stderr.write(" ".join({name.partition(".")[0] for name in sys.modules}))
+"""
+    for arguments, there in ((["--help"], False), (["lint", "--rules"], True)):
+        said = process.run([sys.executable, "-c", program, *arguments], timeout_s=30, cwd=str(REPOSITORY))
+        assert ("pydantic" in said.stderr.decode().split()) is there
+
+
 def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     """A real bash, which has read what `sah completion bash` prints."""
     printed = process.run([sys.executable, "-m", "harness", "completion", "bash"], timeout_s=30).text
