@@ -262,8 +262,11 @@ def clean_up(session: Session, *containers: str) -> Iterator[None]:
 def kill_container(session: Session, name: str) -> None:
     """Kill all processes of the newest container of a name, by the kernel: where they leave no room, podman can't."""
     notes = last_notes(session.events(), name)
-    folders = [*session.cgroup.rglob(f"libpod-*{notes['create']['ID']}*")] if notes else []
-    for folder in (os.fspath(folder) for folder in folders if "conmon" not in folder.name):
+    # Not by Path.rglob(): it raises an error where a scope ends while it looks.
+    for folder, *_ in os.walk(session.cgroup) if notes else ():
+        unit = folder.rpartition("/")[2]
+        if not unit.startswith("libpod-") or notes["create"]["ID"] not in unit or "conmon" in unit:
+            continue
         cgroups.kill(folder)
         with contextlib.suppress(WaitTimeout):
             gone = partial(cgroups.processes, folder)
