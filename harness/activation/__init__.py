@@ -6,10 +6,19 @@ import functools
 
 from harness.activation import generate, launcher, quadlet, unit
 from harness.activation.base import Activated, Activation, Workload
-from harness.activation.container import build_workload, provision
+from harness.activation.container import build_workload, own_name, preview_workload, provision
 from harness.core.extensions import extended
 
-__all__ = ["Activated", "Activation", "Workload", "activations", "build_workload", "provision"]
+__all__ = [
+    "Activated",
+    "Activation",
+    "Workload",
+    "activations",
+    "build_workload",
+    "own_name",
+    "preview_workload",
+    "provision",
+]
 
 #: The group of entry points by which other packages add activations, each the object itself under its name.
 GROUP = "harness.activations"

@@ -7,6 +7,7 @@ import io
 import secrets
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from harness.activation.base import Workload
 from harness.contract import Contract, ImageTable, VolumeTable
@@ -33,6 +34,13 @@ def build_workload(
     )
 
 
+def preview_workload(contract: Contract, image: str, home: str) -> Workload:
+    """Return the same at the addresses that the contract itself says, for what is shown and not started."""
+    tables = contract.sockets
+    placed = [replace(it.listener, path=f"{home}/{it.path}") if it.path else it.listener for it in tables]
+    return build_workload(contract, image, placed, home)
+
+
 def _options(contract: Contract, home: str) -> Iterator[str]:
     """Yield podman's options for what the contract's image says, but for what an activation adds."""
     image = contract.image
@@ -53,18 +61,18 @@ def _filled(text: str, home: str) -> str:
 
 def _volume(contract: Contract, volume: VolumeTable, home: str) -> str:
     ending = ":ro" if volume.read_only else ""
-    return f"--volume={_own(contract.name, volume.name)}:{_filled(volume.path, home)}{ending}"
+    return f"--volume={own_name(contract.name, volume.name)}:{_filled(volume.path, home)}{ending}"
 
 
 def _secrets(contract: str, image: ImageTable) -> list[str]:
     found = []
     for secret in image.secrets:
         kind = f"type=env,target={secret.variable}" if secret.variable else f"type=mount,target={secret.name}"
-        found.append(f"--secret={_own(contract, secret.name)},{kind}")
+        found.append(f"--secret={own_name(contract, secret.name)},{kind}")
     return found
 
 
-def _own(contract: str, name: str) -> str:
+def own_name(contract: str, name: str) -> str:
     """Return the name of a volume or a secret in the session."""
     return f"harness-{contract}-{name}"
 
@@ -75,16 +83,16 @@ def provision(session: Session, contract: Contract) -> Iterator[Mapping[str, str
 
     What a killed test has left in a session that is used again is replaced.
     """
-    volumes = [_own(contract.name, volume.name) for volume in contract.image.volumes]
+    volumes = [own_name(contract.name, volume.name) for volume in contract.image.volumes]
     texts = {secret.name: secrets.token_hex(16) for secret in contract.image.secrets}
-    labels = [_own(contract.name, name) for name in texts]
+    labels = [own_name(contract.name, name) for name in texts]
     _remove(session, volumes, labels)
     try:
         for volume in contract.image.volumes:
-            _fill(session, _own(contract.name, volume.name), volume)
+            _fill(session, own_name(contract.name, volume.name), volume)
         for name, text in texts.items():
             # By standard input: a command line can be read by every process.
-            session.run(["podman", "secret", "create", _own(contract.name, name), "-"], stdin=text.encode())
+            session.run(["podman", "secret", "create", own_name(contract.name, name), "-"], stdin=text.encode())
         yield texts
     finally:
         if not session.kept:

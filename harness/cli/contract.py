@@ -6,17 +6,16 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from harness import probes
-from harness.activation import activations, build_workload, shipped
+from harness.activation import activations, preview_workload, shipped
 from harness.cli import from_units
-from harness.cli.command import say
+from harness.cli.command import say, write_new
 from harness.contract import FILE_NAME, Contract, ExecProbe, HttpProbe, Probe, Sends, SocketTable, load, units
 from harness.core import account, progress
 from harness.core.errors import ImageError, UsageError
-from harness.core.transports import Endpoint, Listener
+from harness.core.transports import Endpoint
 from harness.images import store as image_store
 from harness.images.bases import Base
 from harness.runtime.runtime import Runtime
@@ -108,15 +107,7 @@ def _new(folder: Path) -> int:
             f"'{name}' can't be the name of a contract.",
             hint="A name has 32 lower-case letters, digits and dashes at most, no dash first or last.",
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(_TEMPLATE.format(name=name, file=file))
-    except FileExistsError:
-        there = file if file.exists() else folder
-        raise UsageError(f"'{there}' is there already.", hint="Choose another name, or remove it.") from None
-    except OSError as error:
-        raise UsageError(f"The contract '{file}' can't be written: {error.strerror}.") from None
+    write_new(folder, {FILE_NAME: _TEMPLATE.format(name=name, file=file)})
     say(f"{file} is written; the next steps are\n")
     say(f"    python3 -m harness contract check {shlex.quote(str(file))}")
     say(f"    pytest suites/test_replies.py --harness-contract {shlex.quote(str(file))}")
@@ -223,9 +214,7 @@ def _explain(file: Path) -> int:
 
 
 def _explained(contract: Contract, home: str) -> Iterator[str]:
-    listeners = [_placed(table.listener, home) for table in contract.sockets]
-    image = contract.image.reference or f"localhost/harness/{contract.name}"
-    workload = build_workload(contract, image, listeners, home)
+    workload = preview_workload(contract, contract.image.reference or f"localhost/harness/{contract.name}", home)
     for name, activation in activations().items():
         yield f"\n## activation {name}"
         if refusal := activation.refusal(contract):
@@ -239,10 +228,6 @@ def _explained(contract: Contract, home: str) -> Iterator[str]:
         for transport in selected.transports:
             typed = _typed(endpoints[transport], selected.probe(transport))
             yield f"\n# {selected.label(transport)}\n{typed}"
-
-
-def _placed(listener: Listener, home: str) -> Listener:
-    return replace(listener, path=f"{home}/{listener.path}") if listener.path else listener
 
 
 def _typed(endpoint: Endpoint, probe: Probe) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from harness.contract import Listening, UnitFolder
+from harness.contract import SCHEMA, Listening, UnitFolder
 from harness.contract.sockets import FIRST_PORT
 from harness.contract.units import document_of
 from harness.core.text import shown
@@ -33,16 +33,16 @@ _UP = 8000
 
 def text(folder: UnitFolder, listening: Sequence[Listening]) -> str:
     """Return a contract.toml; raise UnitsError where the folder's probes are wrong."""
-    document, single = document_of(replace(folder, probes=folder.probes or _NO_PROBES), listening)
-    probes = document.pop("probe")
-    sockets = [_socket(table) for table in document.pop("sockets")]
-    whole: dict[str, Any] = {name: document.pop(name) for name in ("schema", "name", "description") if name in document}
-    whole["image"] = {"reference": next(iter(folder.images), f"localhost/{folder.name}:latest")}
-    whole["sockets"] = sockets
-    if folder.probes:
-        whole["probe"] = _probe(probes[0]) if single else [_probe(probe) for probe in probes]
+    said, single = document_of(replace(folder, probes=folder.probes or _NO_PROBES), listening)
+    sockets = [_socket(table) for table in said["sockets"]]
+    probes = [_probe(probe) for probe in said["probe"]]
+    image = {"reference": next(iter(folder.images), f"localhost/{folder.name}:latest")}
+    head = {"schema": SCHEMA, "name": folder.name, "image": image}
+    document = head | said | {"sockets": sockets, "probe": probes[0] if single else probes}
+    if not folder.probes:
+        del document["probe"]
     unsaid = "\n".join(f"#   {shown(line)}" for line in _unsaid(folder, listening, sockets))
-    return f"# What the unit files say, and this contract doesn't:\n{unsaid}\n\n{tomli_w.dumps(whole | document)}"
+    return f"# What the unit files say, and this contract doesn't:\n{unsaid}\n\n{tomli_w.dumps(document)}"
 
 
 def _socket(table: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.machinery
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -27,14 +26,9 @@ def _command(name: str, text: str, group: Group = Group.MACHINE) -> Command:
     return Command(name, text, lambda parser: file().arguments(parser), lambda options: file().run(options), group)
 
 
-#: Commands for machines where nothing is installed yet: their files import no package.
-_BARE = (
-    _command("doctor", "show what this machine can do, and how to get what is missing"),
-    _command("setup", "install the system packages that are missing"),
-)
-
-#: The others. A command is a row here and a file of this folder with two functions, `arguments` and `run`.
-_MORE = (
+#: A command is a row here and a file of this folder with two functions, `arguments` and `run`. `doctor` and `setup`
+#: import no package: they are for machines where nothing is installed yet.
+COMMANDS = (
     _command("test", "try every promise of an image or of unit files: the battery", Group.IMAGE),
     _command("lint", "find out what is wrong with unit files, without running them", Group.IMAGE),
     _command("contract", "start, check or explain a contract, or make one from unit files", Group.IMAGE),
@@ -47,15 +41,9 @@ _MORE = (
     _command("leaks", "show what runs have left on this machine"),
     _command("sweep", "remove what killed runs have left"),
     _command("completion", "print what lets a shell complete 'sah' and its options"),
+    _command("doctor", "show what this machine can do, and how to get what is missing"),
+    _command("setup", "install the system packages that are missing"),
 )
-
-#: What they import beside the standard library.
-_PACKAGES = ("jeepney", "pydantic", "pytest", "sh", "shtab", "tomli_w", "xdist")
-
-
-def commands() -> Sequence[Command]:
-    """Return all commands that can run here; without the harness's packages those that need none."""
-    return (*_BARE, *_MORE) if all(map(importlib.machinery.PathFinder.find_spec, _PACKAGES)) else _BARE
 
 
 class _Grouped(argparse.RawDescriptionHelpFormatter):
@@ -94,7 +82,7 @@ def parser(rows: Sequence[Command], program: str, description: str, only: str | 
 
 def sah(program: str = "sah", only: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of `sah`, with the options of all commands or of `only` one."""
-    return parser(commands(), program, "Test socket-activated containers.", only)
+    return parser(COMMANDS, program, "Test socket-activated containers.", only)
 
 
 def run(make_parser: Callable[[str], argparse.ArgumentParser], arguments: Sequence[str] | None) -> int:
@@ -107,9 +95,12 @@ def run(make_parser: Callable[[str], argparse.ArgumentParser], arguments: Sequen
         # In here, since it loads what other packages add, which may be wrong.
         options = make_parser(arguments[0]).parse_args(arguments)
         status: int = options.run(options)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == "harness":
+            raise
+        return _fail(_lacking(error.name))
     except HarnessError as error:
-        sys.stderr.write(f"{error}\n")
-        return _STATUS.get(error.blame, 1)
+        return _fail(error)
     except BrokenPipeError:
         # The reader, such as head(1), has had enough; Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -118,6 +109,19 @@ def run(make_parser: Callable[[str], argparse.ArgumentParser], arguments: Sequen
         sys.stderr.write("harness: interrupted\n")
         return 130
     return status
+
+
+def _fail(error: HarnessError) -> int:
+    sys.stderr.write(f"{error}\n")
+    return _STATUS.get(error.blame, 1)
+
+
+def _lacking(package: str) -> HarnessError:
+    return HarnessError(
+        f"The command needs the Python package '{package}', which is not installed.",
+        hint="Install the harness with its packages: python3 -m pip install -e '.[api]' in an environment of your own.",
+        blame=Blame.MACHINE,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

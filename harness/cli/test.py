@@ -17,7 +17,7 @@ from pathlib import Path
 from harness import contract
 from harness.activation import activations
 from harness.battery.hardening import ladder
-from harness.cli.command import say
+from harness.cli.command import say, write_new
 from harness.contract import Contract, units
 from harness.contract.loading import name_of
 from harness.core import progress
@@ -146,14 +146,7 @@ def _written(options: argparse.Namespace, folder: Path) -> Path:
     text = "\n".join(_lines(options))
     file = (options.save or folder) / contract.FILE_NAME
     contract.parse(text, file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
-    except FileExistsError:
-        raise UsageError(f"'{file}' is there already.", hint="Choose another folder, or remove it.") from None
-    except OSError as error:
-        raise UsageError(f"The contract '{file}' can't be written: {error.strerror}.") from None
+    write_new(file.parent, {contract.FILE_NAME: text})
     if options.save:
         say(f"{file} is written")
     return file

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import tomllib
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import tomli_w
 
-from harness.activation import activations, build_workload
-from harness.cli.command import say
-from harness.contract import FILE_NAME, Contract, ExecProbe, load
+from harness.activation import activations, own_name, preview_workload
+from harness.cli.command import say, write_new
+from harness.contract import FILE_NAME, Contract, load
 from harness.contract.units import FOR_UNITS, PROBES
 from harness.core.errors import UsageError
 
@@ -40,38 +38,35 @@ def run(options: argparse.Namespace) -> int:
     """Print the files, or write them where none of them is yet."""
     subject = load(options.contract)
     file = options.contract / FILE_NAME if options.contract.is_dir() else options.contract
-    files = _files(subject, options.activation, options.image) | {PROBES: _probes(file)}
+    image = options.image or subject.image.reference or f"localhost/{subject.name}:latest"
+    files = _files(subject, options.activation, image) | {PROBES: _probes(file)}
     if options.output is None:
         say("\n".join(f"# {name}\n{text}" for name, text in files.items()).rstrip())
         return 0
-    _write(options.output, files)
+    write_new(options.output, files)
     folder = shlex.quote(str(options.output))
     say(f"{options.output} has {', '.join(files)}; the next steps are\n")
     say(f"    sah lint {folder}")
-    say(f"    sah test {folder}")
-    for name in sorted(_beside(subject)):
-        say(f"\nA client of the probes is built from '{name}': copy it, and what it needs, to {folder}.")
+    say(f"    sah test {folder} --image {shlex.quote(image)}=IMAGE")
+    for client in subject.clients:
+        if client.containerfile:
+            say(f"\nA client is built from '{client.containerfile}': copy it, and what it needs, to {folder}.")
     for volume in subject.image.volumes:
         if volume.files:
-            say(f"\nThe volume '{volume.name}' has files in the contract; the units name it, and do not fill it.")
+            say(f"\nNobody fills the volume '{own_name(subject.name, volume.name)}': the contract has its files.")
     for secret in subject.image.secrets:
-        say(f"\nThe units name the secret '{secret.name}', which is none of theirs: see podman-secret-create(1).")
+        say(f"\nNobody makes the secret '{own_name(subject.name, secret.name)}', see podman-secret-create(1).")
     return 0
 
 
-def _files(subject: Contract, name: str, image: str | None) -> dict[str, str]:
+def _files(subject: Contract, name: str, image: str) -> dict[str, str]:
     """Return name -> text of the unit files."""
     if subject.units:
         raise UsageError(f"The contract '{subject.name}' is one of unit files: they are in '{subject.units.path}'.")
     activation = activations()[name]
     if refusal := activation.refusal(subject):
         raise UsageError(f"The contract '{subject.name}' can't be said by '{name}': {refusal}.")
-    image = image or subject.image.reference or f"localhost/{subject.name}:latest"
-    listeners = [
-        replace(table.listener, path=f"{_HOME}/{table.path}") if table.path else table.listener
-        for table in subject.sockets
-    ]
-    made = activation.preview(build_workload(subject, image, listeners, _HOME))
+    made = activation.preview(preview_workload(subject, image, _HOME))
     return {title: text.replace(_HOME, "%h") for title, text in made.items()}
 
 
@@ -79,22 +74,3 @@ def _probes(file: Path) -> str:
     """Return what a contract says of clients and limits."""
     whole = tomllib.loads(file.read_text(encoding="utf-8"))
     return tomli_w.dumps({key: value for key, value in whole.items() if key in FOR_UNITS})
-
-
-def _beside(subject: Contract) -> set[str]:
-    """Return the Containerfiles of clients."""
-    asked = [one.probe(transport) for one in subject.selections for transport in one.transports]
-    return {probe.image.containerfile for probe in asked if isinstance(probe, ExecProbe) and probe.image} - {""}
-
-
-def _write(folder: Path, files: Mapping[str, str]) -> None:
-    there = [name for name in files if (folder / name).exists()]
-    if there:
-        raise UsageError(f"'{folder}' has {', '.join(there)} already.", hint="Choose another folder, or remove them.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            with (folder / name).open("x", encoding="utf-8") as opened:
-                opened.write(text)
-    except OSError as error:
-        raise UsageError(f"'{folder}' can't be written: {error.strerror}.") from None

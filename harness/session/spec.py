@@ -168,9 +168,8 @@ def storage_reading(store: str) -> str:
 def store_locks(store: str) -> tuple[str, ...]:
     """Return podman's locks of an image store.
 
-    A session that shares them with who builds images can wait for ever: podman 4.3 takes the two in one order where it
-    reads, and in the other one where it writes. Readers need none: what podman writes there it writes beside the old
-    file, and renames.
+    A session that shares them with a build can wait for ever: `podman create` of 4.3 takes the one of images first, the
+    build that of layers. Readers need none: podman writes beside a file that is there, and renames.
     """
     return (f"{store}/overlay-layers/layers.lock", f"{store}/overlay-images/images.lock")
 

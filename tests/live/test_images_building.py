@@ -227,7 +227,7 @@ def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
 
 @isolated
 def test_sessions_do_not_wait_for_who_builds(tmp_path: Path) -> None:
-    """podman 4.3 takes the store's two locks in two orders, and waits for ever; here a build holds both of them."""
+    """With the store's own locks podman 4.3 could wait for ever; here a build holds both of them."""
     store = ImageStore(tmp_path)
     store.ready()
     listing = ["podman", "images", "--quiet"]

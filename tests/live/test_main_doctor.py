@@ -174,6 +174,7 @@ def test_setup_stops_with_the_one_command(
         (ImageError("The image 'x' is bad."), 1),
         (HarnessError("The harness is wrong."), 1),
         (KeyboardInterrupt(), 130),
+        (ModuleNotFoundError(name="pydantic"), INFRASTRUCTURE),
     ],
 )
 def test_errors_become_exit_statuses(
@@ -182,11 +183,15 @@ def test_errors_become_exit_statuses(
     def fails(_options: argparse.Namespace) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "commands", lambda: (Command("fail", "fails", lambda _parser: None, fails),))
+    monkeypatch.setattr(cli, "COMMANDS", (Command("fail", "fails", lambda _parser: None, fails),))
     assert main(["fail"]) == status
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(getattr(error, "sentence", "harness: interrupted"))
+    other = {
+        KeyboardInterrupt: "harness: interrupted",
+        ModuleNotFoundError: "The command needs the Python package 'pydantic', which is not installed.\nHint: ",
+    }
+    assert captured.err.startswith(error.sentence if isinstance(error, HarnessError) else other[type(error)])
 
 
 @pytest.mark.parametrize("arguments", [["docter"], ["doctor", "--js"]])
@@ -203,7 +208,7 @@ def test_help_shows_the_commands_by_what_they_are_for(capsys: pytest.CaptureFixt
         main([])
     assert caught.value.code == 0
     groups = {block.partition(":\n")[0]: block for block in capsys.readouterr().out.split("\n\n")}
-    for command in cli.commands():
+    for command in cli.COMMANDS:
         assert f"  {command.name} " in groups[command.group], command.name
 
 

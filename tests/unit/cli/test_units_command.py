@@ -60,7 +60,7 @@ def test_what_is_there_stays(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     (tmp_path / "echo.socket").write_text("mine", encoding="utf-8")
     assert main(["units", str(REPOSITORY / "containers/echo"), "--output", str(tmp_path)]) == 2
     assert [file.name for file in tmp_path.iterdir()] == ["echo.socket"]
-    assert f"'{tmp_path}' has echo.socket already." in capfd.readouterr().err
+    assert f"'{tmp_path}/echo.socket' is there already." in capfd.readouterr().err
 
 
 def test_what_somebody_must_bring_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_what_somebody_must_bring_is_said(tmp_path: Path, capfd: pytest.CaptureF
     subject = load(REPOSITORY / "containers/nginx")
     assert [volume for volume in subject.image.volumes if volume.files]
     assert main(["units", str(REPOSITORY / "containers/nginx"), "--output", str(tmp_path / "a")]) == 0
-    assert "The volume 'configuration' has files in the contract" in capfd.readouterr().out
+    assert "Nobody fills the volume 'harness-nginx-configuration'" in capfd.readouterr().out
     assert main(["units", str(REPOSITORY / "containers/redis"), "--output", str(tmp_path / "b")]) == 0
     assert "is built from 'Containerfile'" in capfd.readouterr().out
 
