@@ -116,8 +116,8 @@ class Spec:
     #: Name -> text of files that stand over those of the same name below /etc.
     etc: Mapping[str, str] = field(default_factory=dict)
     binds: Sequence[Bind] = ()
-    #: Files in whose place the session has empty ones of its own, where they are there.
-    own_files: Sequence[str] = ()
+    #: Locks of podman's in whose place the session has its own, where they are there.
+    own_locks: Sequence[str] = ()
     #: Whether the session has a network namespace with nothing but `lo`.
     own_network: bool = True
     #: The cgroup below which the session makes its own; empty for the supervisor's.
@@ -170,6 +170,7 @@ def store_locks(store: str) -> tuple[str, ...]:
 
     A session that shares them with a build can wait for ever: `podman create` of 4.3 takes the one of images first, the
     build that of layers. Readers need none: podman writes beside a file that is there, and renames.
+    Each has to name a last writer, in 64 bytes: by an empty one podman reads all layers again and again.
     """
     return (f"{store}/overlay-layers/layers.lock", f"{store}/overlay-images/images.lock")
 

@@ -204,9 +204,9 @@ def isolate(spec: Spec) -> None:
     for source, bind in zip(sources, spec["binds"], strict=True):
         make_owned_folder(bind["target"], uid, gid)
         syscalls.attach(source, bind["target"], read_only=bind["read_only"])
-    for number, target in enumerate(filter(os.path.exists, spec["own_files"])):
-        file = Path(paths["state"], f"own-{number}")
-        file.touch()
+    for number, target in enumerate(filter(os.path.exists, spec["own_locks"])):
+        file = Path(paths["state"], f"lock-{number}")
+        file.write_bytes(bytes(64))
         os.chown(file, uid, gid)
         syscalls.bind(os.fspath(file), target, read_only=False)
     # Podman asks for a shared root; nothing travels back to the machine, whose slave this has become.
