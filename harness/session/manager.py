@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from jeepney import DBusAddress, DBusErrorResponse, HeaderFields, Message, MessageType, Parser, new_method_call
+from jeepney import DBusAddress, DBusErrorResponse, HeaderFields, Message, MessageType, new_method_call
+from jeepney.low_level import calc_msg_size
 
 from harness.core.deadline import Deadline
 from harness.core.errors import SessionError, UnitFailed, WaitTimeout
@@ -25,6 +26,9 @@ _PREFIX = "org.freedesktop.systemd1"
 
 #: Longest wait for the answer to one call, in seconds; a reload of the manager is the slowest.
 CALL_LIMIT_S = 20.0
+
+#: Bytes of a message that say how long it is, see the D-Bus specification.
+_FIXED_HEADER = 16
 
 #: Unit name's ending -> the interface that has the properties of that type.
 _INTERFACES = {"service": "Service", "socket": "Socket", "scope": "Scope", "target": "Target"}
@@ -42,7 +46,8 @@ class Manager:
     def __init__(self, connected: socket.socket, uid: int) -> None:
         """Take over a socket connected to `$XDG_RUNTIME_DIR/systemd/private` by a process of `uid`."""
         self._socket = connected
-        self._parser = Parser()
+        #: What was read and is no whole message yet.
+        self._read = bytearray()
         self._serials = itertools.count(1)
         self._jobs: dict[str, str] = {}
         #: Returns what a unit that failed has to say, title -> text; the session knows where that is.
@@ -208,7 +213,7 @@ class Manager:
     def _receive(self, limit_s: float) -> Message | None:
         """Return the next message, or None when none comes in time."""
         deadline = Deadline.after(limit_s)
-        while (message := self._parser.get_next_message()) is None:
+        while not (size := self._next_size()):
             self._socket.settimeout(max(0.001, deadline.remaining_s))
             try:
                 data = self._socket.recv(65536)
@@ -218,8 +223,16 @@ class Manager:
                 raise _ended() from None
             if not data:
                 raise _ended()
-            self._parser.add_data(data)
-        return message
+            self._read += data
+        # Taken before it is parsed: Ctrl-C amid that loses this message, and not where the next one begins.
+        message = bytes(self._read[:size])
+        del self._read[:size]
+        return Message.from_buffer(message)
+
+    def _next_size(self) -> int:
+        """Return the bytes of the first message that was read, 0 while it is not there as a whole."""
+        size = calc_msg_size(self._read) if len(self._read) >= _FIXED_HEADER else _FIXED_HEADER
+        return size if len(self._read) >= size else 0
 
     def _take(self, message: Message | None) -> None:
         """Keep what a signal says of a job that has ended; drop every other signal."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from jeepney import Message
 
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import Blame, SessionError, UnitFailed, WaitTimeout
@@ -261,3 +262,16 @@ def test_units_that_stop_together_do_not_wake_each_other(
             harness_session.remove(f"{paths.units}/{name}")
         manager.reset_failed()
         manager.reload()
+
+
+def test_an_interrupted_answer_leaves_the_next_one_whole(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C amid an answer: what cleans up after it asks again, and must not read the rest of that one."""
+
+    def interrupted(_data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Message, "from_buffer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            manager.failed_units()
+    assert manager.state("basic.target")["ActiveState"] == "active"
