@@ -163,9 +163,9 @@ def _closed(inside: Sequence[ProcessSnapshot]) -> Iterator[str]:
     if any(one.has_sockets for one in inside):
         return
     for one in _first(inside):
-        if descriptors := one.process.descriptors:
-            link = descriptors.get(FIRST_DESCRIPTOR, "closed")
-            yield f"{one} was given its sockets from descriptor {FIRST_DESCRIPTOR} on, which is {link}."
+        # Which file has the number by now says nothing: the next one that the program opens gets it.
+        if one.process.descriptors:
+            yield f"{one} was given its sockets from descriptor {FIRST_DESCRIPTOR} on, and has no socket open."
 
 
 def _unserved(inside: Sequence[ProcessSnapshot]) -> Iterator[str]:

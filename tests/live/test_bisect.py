@@ -121,7 +121,7 @@ def test_a_shell_that_closes_the_descriptor(find: Callable[..., Bisection]) -> N
     assert found.guilty is Layer.PROGRAM, found
     (why,) = found.steps[-1].seen
     assert why.startswith("process 1 '")
-    assert why.endswith("was given its sockets from descriptor 3 on, which is closed.")
+    assert why.endswith("was given its sockets from descriptor 3 on, and has no socket open.")
 
 
 @isolated
@@ -257,7 +257,7 @@ def seen(
         ([seen(1, {})], []),
         (
             [seen(1, {0: "/dev/null", 3: "/dev/null"})],
-            ["process 1 '/program' was given its sockets from descriptor 3 on, which is /dev/null."],
+            ["process 1 '/program' was given its sockets from descriptor 3 on, and has no socket open."],
         ),
         (
             [seen(1, {3: SOCKET}, "tini"), seen(7, {3: SOCKET}, parent=101)],
