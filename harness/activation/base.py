@@ -132,9 +132,18 @@ class Activated(abc.ABC):
         """Return the sockets that the container behind `transport` is given, as far as known in their order."""
         return self.workload.listeners
 
+    @property
+    def containers(self) -> Mapping[str, str]:
+        """Service unit -> the name of its container, which is that of the service."""
+        return {unit: unit.removesuffix(".service") for unit in self.services}
+
     def container_of(self, transport: Transport) -> str:
-        """Return the name of the container that a client of `transport` wakes; its service has the same."""
-        return self.service_of(transport).removesuffix(".service")
+        """Return the name of the container that a client of `transport` wakes."""
+        return self.containers[self.service_of(transport)]
+
+    def proxy_of(self, transport: Transport) -> str:
+        """Return the service unit that takes the clients of `transport` for the container, or ""."""
+        return ""
 
     @abc.abstractmethod
     def is_active(self, transport: Transport) -> bool:
@@ -187,7 +196,7 @@ class Activated(abc.ABC):
 
     def _kill(self, unit: str) -> None:
         """Kill a service and its container; the container first, while conmon can still tell podman of its end."""
-        kill_container(self.session, unit.removesuffix(".service"))
+        kill_container(self.session, self.containers[unit])
         with contextlib.suppress(SessionError):
             self.session.manager.kill(unit, signal.SIGKILL)
 

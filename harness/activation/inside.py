@@ -51,6 +51,14 @@ class OwnListener:
         return f"pid {self.pid} ({self.process.name}) listens on {self.address} by itself"
 
 
+def takers(activated: Activated, transport: Transport) -> dict[int, Process]:
+    """Return the processes that take the clients of a transport: those of its container, or the proxy before it."""
+    if not (proxy := activated.proxy_of(transport)):
+        return container_processes(activated, transport)
+    main = activated.session.manager.properties(proxy)["MainPID"]
+    return {pid: process for pid, process in processes(activated.session).items() if pid == main}
+
+
 def container_processes(activated: Activated, transport: Transport) -> dict[int, Process]:
     """Return the processes of the container behind a transport by their numbers on the machine; {} without one.
 

@@ -167,8 +167,7 @@ class LauncherActivation(Activation):
     def install(self, session: Session, workload: Workload) -> Iterator[Launched]:
         """Prepare the launchers' outputs; stop the launchers at the end."""
         launched = Launched(session, workload)
-        names = [unit.removesuffix(".service") for unit in launched.services]
-        with clean_up(session, *names):
+        with clean_up(session, *launched.containers.values()):
             try:
                 for unit in launched.services:
                     session.capture(unit)

@@ -30,23 +30,26 @@ class Shipped(InstalledUnits):
         """The socket units of the folder, with the instances of its templates."""
         return self._folder.sockets
 
-    @property
+    @functools.cached_property
     def services(self) -> tuple[str, ...]:
-        """The services that clients wake."""
-        return tuple(dict.fromkeys(self._services.values()))
+        """The services that clients wake, and those that the containers behind them are started by."""
+        woken = dict.fromkeys(self._services.values())
+        return (*woken, *dict.fromkeys(unit for unit in self._backends.values() if unit not in woken))
 
     def service_of(self, transport: Transport) -> str:
         """Return the service of the socket that clients of a transport ask."""
         return self._services[self._lines[transport, self.workload.endpoints[transport]].unit]
 
-    def container_of(self, transport: Transport) -> str:
-        """Return the name that the service gives its container."""
-        return self._containers[self.service_of(transport)]
+    def proxy_of(self, transport: Transport) -> str:
+        """Return the service that has no container and needs one that has."""
+        woken = self.service_of(transport)
+        return woken if self._backends[woken] != woken else ""
 
-    @property
-    def containers(self) -> tuple[str, ...]:
-        """The names of all containers that clients wake."""
-        return tuple(self._containers.values())
+    @functools.cached_property
+    def containers(self) -> Mapping[str, str]:
+        """Service -> the name that it, or the service that it needs, gives its container."""
+        behind = {unit: self._backends.get(unit, unit) for unit in self.services}
+        return {unit: _named(self.session, one) or one.removesuffix(".service") for unit, one in behind.items()}
 
     @functools.cached_property
     def _lines(self) -> Mapping[tuple[Transport, Endpoint], Listening]:
@@ -64,15 +67,15 @@ class Shipped(InstalledUnits):
         return {unit: name for unit in self.sockets for name in _triggered(self.session, unit)}
 
     @functools.cached_property
-    def _containers(self) -> Mapping[str, str]:
-        """Service -> the name of its container."""
-        return {unit: _container(self.session, unit) for unit in self.services}
+    def _backends(self) -> Mapping[str, str]:
+        """Service that clients wake -> the one that starts its container: itself, or one that it needs."""
+        return {unit: _backend(self.session, unit) for unit in self._services.values()}
 
     def remove(self) -> None:
         """Stop all that the folder has brought, whoever has started it, and remove its files."""
         everything = (*self.sockets, *self.services, *self._folder.generated)
         self.session.manager.stop_together(everything, Deadline.after(self.workload.stop_s + UNIT_LIMIT_S))
-        for name in self._containers.values():
+        for name in set(self.containers.values()):
             kill_container(self.session, name)
         for name in self._texts:
             self.session.remove(path_of(self.session, name))
@@ -86,8 +89,18 @@ def _triggered(session: Session, unit: str) -> Sequence[str]:
     return ()
 
 
-def _container(session: Session, service: str) -> str:
-    """Return the name of a service's container, by the command that systemd has loaded."""
+def _backend(session: Session, service: str) -> str:
+    """Return the service that starts the container behind a service: another one where this is a proxy before it."""
+    if not _named(session, service):
+        with contextlib.suppress(NoSuchUnit):
+            loaded = session.manager.properties(service)
+            needed = [unit for kind in ("Requires", "BindsTo", "Wants") for unit in loaded[kind]]
+            return next((unit for unit in needed if unit.endswith(".service") and _named(session, unit)), service)
+    return service
+
+
+def _named(session: Session, service: str) -> str:
+    """Return the name that a service gives its container, by the command that systemd has loaded; "" without one."""
     with contextlib.suppress(NoSuchUnit):
         for _program, arguments, *_rest in session.manager.properties(service)["ExecStart"]:
             for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -95,7 +108,7 @@ def _container(session: Session, service: str) -> str:
                     return str(following)
                 if argument.startswith("--name="):
                     return str(argument.partition("=")[2])
-    return service.removesuffix(".service")
+    return ""
 
 
 def listening(session: Session, folder: UnitFolder) -> tuple[Listening, ...]:
@@ -178,7 +191,7 @@ class ShippedActivation(Activation):
             try:
                 shipped.load(lambda _activated: {})
                 _refuse_strange(session, folder)
-                stack.enter_context(clean_up(session, *shipped.containers))
+                stack.enter_context(clean_up(session, *set(shipped.containers.values())))
                 yield shipped
             finally:
                 if not session.kept:

@@ -45,16 +45,12 @@ def _files(session: Session, service: Service | None, since: float) -> Iterator[
         return
     units = (*service.activated.sockets, *service.activated.services)
     yield "units.txt", _said(session, "systemctl", "--user", "show", *units)
-    yield "containers.json", _said(session, "podman", "inspect", *_containers(service))
+    yield "containers.json", _said(session, "podman", "inspect", *service.activated.containers.values())
     yield "reproduce.txt", "".join(f"{reply.reproducer}\n" for reply in service.replies)
     yield "replies.txt", "".join(f"{reply}\n" for reply in service.replies)
     yield from service.activated.files.items()
     for unit in service.activated.services:
         yield f"{unit}.output.txt", session.output(unit)
-
-
-def _containers(service: Service) -> list[str]:
-    return [unit.removesuffix(".service") for unit in service.activated.services]
 
 
 def _said(session: Session, *command: str) -> str:

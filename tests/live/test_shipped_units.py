@@ -79,6 +79,7 @@ def every_socket(folder: Path, runtime: Runtime, *instances: str) -> set[str]:
     [
         ("echo-two-sockets", (), {"tcp4@web", "tcp6", "udp4", "tcp4@admin", "unix"}),
         ("template", ("echo@blue", "echo@green"), {"unix@echo-blue.socket", "unix@echo-green.socket", "tcp4"}),
+        ("three-unit-proxy", (), {"tcp4", "tcp6"}),
     ],
 )
 def test_each_socket_of_an_example_answers(
@@ -137,6 +138,36 @@ def test_nothing_of_a_folder_is_left(shop: Path, harness_runtime: Runtime) -> No
         assert set(session.run(["podman", "images", "--format", "{{.Repository}}"]).text.split()) == before
         assert not [path.name for path in session.outside(session.paths.units).iterdir() if "web" in path.name]
         assert session.manager.failed_units() == []
+
+
+@pytest.mark.parametrize(
+    "promise", [Promise.SAME_RUN, Promise.NOBODY_ELSE_LISTENS, Promise.CRASH, Promise.IDLE, Promise.STOP]
+)
+def test_a_proxy_and_its_container_are_one_service(promise: Promise, harness_runtime: Runtime) -> None:
+    """The image listens by itself and ends with its proxy, which goes on as long as a client is connected."""
+    for service in served(EXAMPLES / "three-unit-proxy", harness_runtime):
+        assert service.activated.proxy_of(Transport.TCP4) == "web.service"
+        assert service.activated.container_of(Transport.TCP4) == "web"
+        attempt(promise, Trial(service, Transport.TCP4))
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_proxy_that_does_not_wait_loses_its_first_client(
+    waits: bool, tmp_path: Path, harness_runtime: Runtime
+) -> None:
+    """A program that takes a second to listen: where the unit does not wait for it, its first client is reset."""
+    folder = tmp_path / "proxy"
+    shutil.copytree(EXAMPLES / "three-unit-proxy", folder)
+    unit = folder / "web-backend.service"
+    change(unit, "site:1\n", "site:1 sh -c 'sleep 1; exec nginx -g \"daemon off;\"'\n")
+    if not waits:
+        change(unit, "ExecStartPost=", "#ExecStartPost=")
+    for service in served(folder, harness_runtime):
+        if waits:
+            service.ask_cold(Transport.TCP4)
+            continue
+        with pytest.raises(ProbeFailed, match=r"failed its cold probe .* over tcp4: the reply never came"):
+            service.ask_cold(Transport.TCP4)
 
 
 def test_the_command_line_takes_a_folder(shop: Path, tmp_path: Path) -> None:
