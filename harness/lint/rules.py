@@ -28,6 +28,11 @@ _PASSING = re.compile(r"^[@:+!-]*(?:/usr)?(?:/bin/)?(sudo|su|sh|bash|podman-comp
 _PUBLISHES = re.compile(r"\bpodman\b.*\s(-p|--publish)[ =]")
 _DETACHES = re.compile(r"\bpodman\b.*\s(-d|--detach)\b")
 
+#: systemd-socket-proxyd(8), and a service that is up no sooner than its program says so.
+_PROXY = re.compile(r"\S*/systemd-socket-proxyd\b")
+_SAYS_READY = re.compile(r"--sdnotify[= ](container|healthy)\b")
+_NO_NETWORK = re.compile(r"--net(?:work)?[= ]none\b")
+
 #: What a rule yields: where, what is wrong, and what to do.
 _Said = Iterator[tuple[Setting, str, str]]
 
@@ -269,6 +274,55 @@ def _pulled(folder: Folder) -> _Said:
             )
 
 
+def _proxies(folder: Folder) -> Iterator[tuple[Unit, Setting, Unit]]:
+    """Yield the proxies that a socket wakes, each with its command and a unit of a container that it needs."""
+    for proxy in folder.served:
+        needed = proxy.words("Unit", "Requires", "BindsTo", "Wants")
+        for setting in proxy.all("Service", "ExecStart"):
+            if not _PROXY.match(setting.value):
+                continue
+            for unit in folder.units.values():
+                made_of = f"{unit.stem}.service"
+                if made_of in needed and unit.kind in _SERVICES and unit is not proxy:
+                    yield proxy, setting, unit
+
+
+def _impatient_proxy(folder: Folder) -> _Said:
+    for proxy, setting, unit in _proxies(folder):
+        service = f"{unit.stem}.service"
+        ready = unit.last("Container", "Notify")
+        says = (ready is not None and ready.value.lower() in ("true", "yes", "1", "on", "healthy")) or any(
+            _SAYS_READY.search(command.value) for command in unit.all("Service", "ExecStart")
+        )
+        if service not in proxy.words("Unit", "After"):
+            yield (
+                setting,
+                f"the proxy is started together with '{service}', which does not listen yet: its first client is reset",
+                f"Add 'After={service}' to [Unit].",
+            )
+        elif not says and not unit.all("Service", "ExecStartPost"):
+            yield (
+                setting,
+                f"'{service}' is up before its program listens: the proxy's first client is reset",
+                "Let the program say READY=1 ('Notify=true', '--sdnotify=container'), or wait in its unit's "
+                "'ExecStartPost=' until it listens.",
+            )
+
+
+def _unreachable(folder: Folder) -> _Said:
+    for _proxy, setting, unit in _proxies(folder):
+        if not re.search(r":\d{1,5}$", setting.value):
+            continue
+        lines = [one for one in unit.all("Container", "Network") if one.value == "none"]
+        lines += [one for one in unit.all("Service", "ExecStart") if _NO_NETWORK.search(one.value)]
+        for line in lines:
+            yield (
+                line,
+                f"the container has no network, and the proxy of '{setting.file}' can't reach it",
+                "Publish a port of it on a loopback address, or let the proxy connect to a Unix path.",
+            )
+
+
 RULES = (
     Rule("SA001", "a socket wakes a service that is not there", _no_service),
     Rule("SA002", "a service does not require its sockets", _not_required, Severity.WARNING),
@@ -284,4 +338,6 @@ RULES = (
     Rule("SA012", "a service that is never ready", _never_ready),
     Rule("SA013", "a first client that waits for a registry", _pulled, Severity.WARNING),
     Rule("SA014", "a socket unit without a line", _no_line),
+    Rule("SA015", "a proxy that is there before its program", _impatient_proxy),
+    Rule("SA016", "a proxy before a container without a network", _unreachable),
 )

@@ -15,8 +15,10 @@ from harness.battery.promises import attempt
 from harness.battery.trial import PromiseBroken, Trial
 from harness.cli.main import main
 from harness.contract import Promise, load
+from harness.contract.units import read
 from harness.core.errors import CapabilityMissing, HarnessError, ProbeFailed, UnitFailed, UnitsError
 from harness.core.transports import Transport
+from harness.lint import check
 from harness.runtime.runtime import Runtime
 from tests.faults.table import FOLDER as FAULTS
 from tests.helpers.contracts import BYTES, HEAD, TCP, written
@@ -151,19 +153,23 @@ def test_a_proxy_and_its_container_are_one_service(promise: Promise, harness_run
         attempt(promise, Trial(service, Transport.TCP4))
 
 
-@pytest.mark.parametrize("waits", [True, False])
-def test_a_proxy_that_does_not_wait_loses_its_first_client(
-    waits: bool, tmp_path: Path, harness_runtime: Runtime
+#: Rule of `sah lint` -> a change of the proxy's folder; the first one leaves it sound.
+PROXY = {"": ("", ""), "SA015": ("ExecStartPost=", "#ExecStartPost="), "SA016": ("--rm ", "--rm --network=none ")}
+
+
+@pytest.mark.parametrize("rule", PROXY, ids=lambda rule: rule or "sound")
+def test_a_proxy_that_lint_complains_of_loses_its_first_client(
+    rule: str, tmp_path: Path, harness_runtime: Runtime
 ) -> None:
-    """A program that takes a second to listen: where the unit does not wait for it, its first client is reset."""
+    """The program takes a second to listen; where the unit waits for it, and its port can be reached, it answers."""
     folder = tmp_path / "proxy"
     shutil.copytree(EXAMPLES / "three-unit-proxy", folder)
     unit = folder / "web-backend.service"
     change(unit, "site:1\n", "site:1 sh -c 'sleep 1; exec nginx -g \"daemon off;\"'\n")
-    if not waits:
-        change(unit, "ExecStartPost=", "#ExecStartPost=")
+    change(unit, *PROXY[rule])
+    assert [one.rule for one in check(read(folder))] == [rule] * bool(rule)
     for service in served(folder, harness_runtime):
-        if waits:
+        if not rule:
             service.ask_cold(Transport.TCP4)
             continue
         with pytest.raises(ProbeFailed, match=r"failed its cold probe .* over tcp4: the reply never came"):

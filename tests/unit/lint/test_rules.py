@@ -24,6 +24,13 @@ GOOD: dict[str, str] = {"a.socket": SOCKET, "a.service": SERVICE.format(RUN)}
 GOOD_QUADLET: dict[str, str] = {"a.socket": SOCKET, "a.container": QUADLET}
 OTHER = {"b.socket": f"{SOCKET.replace('8080', '8081')}Service=a.service\n"}
 
+PROXIED: dict[str, str] = {
+    "a.socket": SOCKET,
+    "a.service": "[Unit]\nRequires=a.socket b.service\nAfter=b.service\n[Service]\n"
+    "ExecStart=/usr/lib/systemd/systemd-socket-proxyd 127.0.0.1:8081\n",
+    "b.service": f"[Service]\nType=notify\nNotifyAccess=all\nExecStart={RUN}\nExecStartPost=wait-for-8081\n",
+}
+
 #: Rule -> the files that it is for, the file and line of its finding, and a part of what it says.
 BAD: dict[str, tuple[Mapping[str, str], str, int, str]] = {
     "SA001": ({"web.socket": SOCKET, "a.service": SERVICE.format(RUN)}, "web.socket", 2, "wakes 'web.service'"),
@@ -57,6 +64,14 @@ BAD: dict[str, tuple[Mapping[str, str], str, int, str]] = {
         "waits until the image is pulled",
     ),
     "SA014": ({"a.socket": "[Socket]\nBacklog=5\n", "a.service": SERVICE.format(RUN)}, "a.socket", 2, "no 'Listen'"),
+    "SA015": (
+        PROXIED | {"b.service": PROXIED["b.service"].replace("ExecStartPost", "#ExecStartPost")}, "a.service", 5,
+        "'b.service' is up before its program listens",
+    ),
+    "SA016": (
+        PROXIED | {"b.service": PROXIED["b.service"].replace("--rm", "--network=none")}, "b.service", 4,
+        "the proxy of 'a.service' can't reach it",
+    ),
 }  # fmt: skip
 
 
@@ -69,8 +84,10 @@ def test_each_rule_has_its_bad_example() -> None:
     assert list(BAD) == [rule.number for rule in RULES]
 
 
-@pytest.mark.parametrize("files", [GOOD, GOOD_QUADLET, GOOD | OTHER | {"a.service": SERVICE.format(RUN).replace(
-    "Requires=a.socket", "Requires=a.socket b.socket")}], ids=["unit", "quadlet", "two sockets"])  # fmt: skip
+@pytest.mark.parametrize("files", [
+    GOOD, GOOD_QUADLET, PROXIED,
+    GOOD | OTHER | {"a.service": SERVICE.format(RUN).replace("Requires=a.socket", "Requires=a.socket b.socket")},
+], ids=["unit", "quadlet", "proxy", "two sockets"])  # fmt: skip
 def test_good_units_have_no_finding(files: Mapping[str, str]) -> None:
     assert check(folder(files)) == ()
 
@@ -81,6 +98,23 @@ def test_the_examples_have_none_but_the_port_of_root(name: str, capfd: pytest.Ca
     arguments += ["--instance=echo@blue"] if name == "template" else []
     assert main(arguments) == 0
     assert {one["rule"] for one in json.loads(capfd.readouterr().out)} <= {"SA006"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("a.service", "After=b.service", "After=a.socket"), "the proxy is started together with 'b.service'"),
+        (("b.service", "ExecStartPost=wait-for-8081", ""), "'b.service' is up before its program listens"),
+        (("b.service", f"{RUN}\nExecStartPost=wait-for-8081", RUN.replace("conmon", "container")), ""),
+    ],
+    ids=["no order", "nobody waits", "the program says it"],
+)
+def test_who_waits_for_the_program_behind_a_proxy(change: tuple[str, str, str], said: str) -> None:
+    name, old, new = change
+    assert old in PROXIED[name]
+    found = check(folder(PROXIED | {name: PROXIED[name].replace(old, new)}))
+    assert len(found) == bool(said)
+    assert all(said in one.text for one in found)
 
 
 @pytest.mark.parametrize("rule", BAD)
