@@ -32,6 +32,9 @@ _AGAIN = (
     "session."
 )
 
+#: Results of a unit that the status of its program tells as well, see Result= in systemctl(1).
+_PROGRAM_S_OWN = ("success", "exit-code", "signal", "core-dump")
+
 
 @dataclass(slots=True)
 class _Past:
@@ -136,11 +139,15 @@ class Service:
             if run is None:
                 error.sentence = "; ".join([error.sentence.rstrip("."), *self.activated.exceeded]) + "."
                 raise
+            wrong = f"did not stay awake: {self._ended(run, replies)}"
+            if (result := error.properties["Result"]) not in _PROGRAM_S_OWN:
+                wrong += f", and systemd calls the unit '{error.unit}' failed for '{result}'"
             raise ProbeFailed(
-                f"The service '{self.name}' ({self.activation}) did not stay awake: {self._ended(run, replies)}.",
+                f"The service '{self.name}' ({self.activation}) {wrong}.",
                 hint=error.hint,
                 evidence=error.evidence,
                 blame=error.blame,
+                wrong=f"the service {wrong}",
             ) from None
 
     def stop_service(self) -> None:

@@ -176,6 +176,20 @@ def test_a_proxy_that_lint_complains_of_loses_its_first_client(
             service.ask_cold(Transport.TCP4)
 
 
+def test_a_proxy_that_never_says_it_is_ready(tmp_path: Path, harness_runtime: Runtime) -> None:
+    """systemd's own word for the end is told: the client was answered, and the proxy left as idle."""
+    folder = tmp_path / "proxy"
+    shutil.copytree(EXAMPLES / "three-unit-proxy", folder)
+    change(folder / "web.service", "Type=exec", "Type=notify")
+    # systemd 252's says nothing by itself.
+    change(folder / "web.service", "ExecStart=", "ExecStart=env -u NOTIFY_SOCKET ")
+    for service in served(folder, harness_runtime):
+        with pytest.raises(PromiseBroken) as caught:
+            Trial(service, Transport.TCP4).wake()
+        assert "over tcp4, the service did not stay awake: the program ended with status 0" in caught.value.sentence
+        assert "and systemd calls the unit 'web.service' failed for 'protocol'" in caught.value.sentence
+
+
 def test_the_command_line_takes_a_folder(shop: Path, tmp_path: Path) -> None:
     """The suites are for it as for any contract, and no contract of the ini file is there."""
     run = run_pytest(
