@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.activation.inside import inner_pid, own_listeners, takers
+from harness.activation.inside import accepting_processes, inner_pid, own_listeners
 from harness.activation.run import end_of, last_notes, run_of
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import HarnessError, WaitTimeout
@@ -60,7 +60,7 @@ def hopeless(activated: Activated, transport: Transport) -> str:
     """Return why no reply can come any more, as a clause, or ""."""
     if met := activated.exceeded:
         return met[0]  # and no look at its processes, which may take as long as it has made of them
-    inside = takers(activated, transport)
+    inside = accepting_processes(activated, transport)
     if not inside:
         return _ended(activated, transport)
     given = given_sockets(activated, transport)
@@ -144,7 +144,7 @@ def _unaccepted(activated: Activated, transport: Transport) -> str:
     if known is None or not known.waiting:
         return ""
     where = _name(activated, listener)
-    inside = takers(activated, transport)
+    inside = accepting_processes(activated, transport)
     for pid, process in inside.items():
         if (limit := _descriptor_limit(pid)) and process.opened >= limit:
             return f"pid {inner_pid(pid)} ({process.name}) has all of its {limit} descriptors open"

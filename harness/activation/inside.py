@@ -51,8 +51,8 @@ class OwnListener:
         return f"pid {self.pid} ({self.process.name}) listens on {self.address} by itself"
 
 
-def takers(activated: Activated, transport: Transport) -> dict[int, Process]:
-    """Return the processes that take the clients of a transport: those of its container, or the proxy before it."""
+def accepting_processes(activated: Activated, transport: Transport) -> dict[int, Process]:
+    """Return the processes that accept(2) a transport's clients: its container's, or the proxy before it."""
     if not (proxy := activated.proxy_of(transport)):
         return container_processes(activated, transport)
     main = activated.session.manager.properties(proxy)["MainPID"]

@@ -140,7 +140,7 @@ class Service:
                 error.sentence = "; ".join([error.sentence.rstrip("."), *self.activated.exceeded]) + "."
                 raise
             wrong = f"did not stay awake: {self._ended(run, replies)}"
-            if (result := error.properties["Result"]) not in _PROGRAM_S_OWN:
+            if (result := error.properties.get("Result", "success")) not in _PROGRAM_S_OWN:
                 wrong += f", and systemd calls the unit '{error.unit}' failed for '{result}'"
             raise ProbeFailed(
                 f"The service '{self.name}' ({self.activation}) {wrong}.",

@@ -9,7 +9,7 @@ import time
 from itertools import cycle, islice
 
 from harness.activation.diagnosis import given_sockets
-from harness.activation.inside import own_listeners, takers
+from harness.activation.inside import accepting_processes, own_listeners
 from harness.activation.run import is_over
 from harness.battery import clients
 from harness.battery.clients import Load, Steady
@@ -100,7 +100,7 @@ def nobody_else_listens(trial: Trial) -> None:
         trial.warm(transport)
     activated = trial.service.activated
     given = given_sockets(activated, trial.transport)
-    inside = takers(activated, trial.transport)
+    inside = accepting_processes(activated, trial.transport)
     if own := own_listeners(inside, frozenset(known.inode for known in given.values())):
         raise trial.broken("; ".join(map(str, own)))
 

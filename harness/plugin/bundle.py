@@ -45,7 +45,7 @@ def _files(session: Session, service: Service | None, since: float) -> Iterator[
         return
     units = (*service.activated.sockets, *service.activated.services)
     yield "units.txt", _said(session, "systemctl", "--user", "show", *units)
-    yield "containers.json", _said(session, "podman", "inspect", *service.activated.containers.values())
+    yield "containers.json", _said(session, "podman", "inspect", *dict.fromkeys(service.activated.containers.values()))
     yield "reproduce.txt", "".join(f"{reply.reproducer}\n" for reply in service.replies)
     yield "replies.txt", "".join(f"{reply}\n" for reply in service.replies)
     yield from service.activated.files.items()
