@@ -141,9 +141,9 @@ class Activated(abc.ABC):
         """Return the name of the container that a client of `transport` wakes."""
         return self.containers[self.service_of(transport)]
 
-    def proxy_of(self, transport: Transport) -> str:
-        """Return the service unit that takes the clients of `transport` for the container, or ""."""
-        return ""
+    def starter_of(self, transport: Transport) -> str:
+        """Return the service unit that starts the container; another one where a client wakes a proxy before it."""
+        return self.service_of(transport)
 
     @abc.abstractmethod
     def is_active(self, transport: Transport) -> bool:

@@ -100,7 +100,8 @@ def _ended(activated: Activated, transport: Transport) -> str:
 
     A start that made no container has no end of a program's.
     """
-    unit = activated.service_of(transport)
+    # A proxy is inactive until its container is up.
+    unit = activated.starter_of(transport)
     if activated.state(unit)["ActiveState"] not in ("failed", "inactive"):
         return ""
     notes = last_notes(activated.session.events(), activated.container_of(transport))

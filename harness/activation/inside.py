@@ -53,9 +53,10 @@ class OwnListener:
 
 def accepting_processes(activated: Activated, transport: Transport) -> dict[int, Process]:
     """Return the processes that accept(2) a transport's clients: its container's, or the proxy before it."""
-    if not (proxy := activated.proxy_of(transport)):
+    unit = activated.service_of(transport)
+    if unit == activated.starter_of(transport):
         return container_processes(activated, transport)
-    main = activated.session.manager.properties(proxy)["MainPID"]
+    main = activated.session.manager.properties(unit)["MainPID"]
     return {pid: process for pid, process in processes(activated.session).items() if pid == main}
 
 

@@ -40,10 +40,9 @@ class Shipped(InstalledUnits):
         """Return the service of the socket that clients of a transport ask."""
         return self._services[self._lines[transport, self.workload.endpoints[transport]].unit]
 
-    def proxy_of(self, transport: Transport) -> str:
-        """Return the service that has no container and needs one that has."""
-        woken = self.service_of(transport)
-        return woken if self._backends[woken] != woken else ""
+    def starter_of(self, transport: Transport) -> str:
+        """Return the service that clients wake, or the one with a container that it needs."""
+        return self._backends[self.service_of(transport)]
 
     @functools.cached_property
     def containers(self) -> Mapping[str, str]:

@@ -148,7 +148,8 @@ def test_nothing_of_a_folder_is_left(shop: Path, harness_runtime: Runtime) -> No
 def test_a_proxy_and_its_container_are_one_service(promise: Promise, harness_runtime: Runtime) -> None:
     """The image listens by itself and ends with its proxy, which goes on as long as a client is connected."""
     for service in served(EXAMPLES / "three-unit-proxy", harness_runtime):
-        assert service.activated.proxy_of(Transport.TCP4) == "web.service"
+        assert service.activated.service_of(Transport.TCP4) == "web.service"
+        assert service.activated.starter_of(Transport.TCP4) == "web-backend.service"
         assert service.activated.container_of(Transport.TCP4) == "web"
         attempt(promise, Trial(service, Transport.TCP4))
 
@@ -161,11 +162,11 @@ PROXY = {"": ("", ""), "SA015": ("ExecStartPost=", "#ExecStartPost="), "SA016": 
 def test_a_proxy_that_lint_complains_of_loses_its_first_client(
     rule: str, tmp_path: Path, harness_runtime: Runtime
 ) -> None:
-    """The program takes a second to listen; where the unit waits for it, and its port can be reached, it answers."""
+    """A program that takes its time to listen answers, where the unit waits for it and its port can be reached."""
     folder = tmp_path / "proxy"
     shutil.copytree(EXAMPLES / "three-unit-proxy", folder)
     unit = folder / "web-backend.service"
-    change(unit, "site:1\n", "site:1 sh -c 'sleep 1; exec nginx -g \"daemon off;\"'\n")
+    change(unit, "site:1\n", "site:1 sh -c 'sleep 5; exec nginx -g \"daemon off;\"'\n")
     change(unit, *PROXY[rule])
     assert [one.rule for one in check(read(folder))] == [rule] * bool(rule)
     for service in served(folder, harness_runtime):
