@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.activation.inside import accepting_processes, inner_pid, own_listeners
-from harness.activation.run import end_of, last_notes, run_of
+from harness.activation.run import end_of, ends, last_notes, run_of
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import HarnessError, WaitTimeout
 from harness.core.transports import Listener, Transport
@@ -110,7 +110,10 @@ def _ended(activated: Activated, transport: Transport) -> str:
         started = max(started, activated.session.manager.properties(unit)["InactiveExitTimestamp"] / 1_000_000)
     if not notes or datetime.fromisoformat(notes["create"]["Time"]).timestamp() < started:
         return ""
-    return end_of(activated, run_of(activated, transport))
+    end = end_of(activated, run_of(activated, transport))
+    # A program may end as it should, and not be started again.
+    limited = activated.state(unit)["Result"] == "start-limit-hit"
+    return f"{end}, and systemd calls the unit '{unit}' failed for 'start-limit-hit'" if limited else end
 
 
 def given_sockets(activated: Activated, transport: Transport) -> dict[Listener, KernelSocket]:
@@ -146,6 +149,9 @@ def _unaccepted(activated: Activated, transport: Transport) -> str:
         return ""
     where = _name(activated, listener)
     inside = accepting_processes(activated, transport)
+    ended = ends(activated.session.events(), activated.container_of(transport), activated.created)
+    if len(ended) > 1 and not inside:
+        return f"the program has ended {len(ended)} times, the last time with status {ended[0]}"
     for pid, process in inside.items():
         if (limit := _descriptor_limit(pid)) and process.opened >= limit:
             return f"pid {inner_pid(pid)} ({process.name}) has all of its {limit} descriptors open"

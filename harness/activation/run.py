@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.core.deadline import Deadline, wait_until
@@ -90,6 +91,17 @@ def is_left(events: str, container: str) -> bool:
     """Whether podman's notes tell of a container of that name that it has not removed."""
     notes = last_notes(events, container)
     return "create" in notes and "remove" not in notes
+
+
+def ends(events: str, container: str, since: float) -> list[int]:
+    """Return the statuses of the programs of that name that have ended since a time, in seconds, the newest first."""
+    wanted = ("container", container, "died")
+    return [
+        event.get("ContainerExitCode", 0)
+        for event in _events(events)
+        if (event["Type"], event.get("Name"), event["Status"]) == wanted
+        and datetime.fromisoformat(event["Time"]).timestamp() >= since
+    ]
 
 
 def starts(events: str, container: str) -> int:

@@ -309,6 +309,18 @@ def _impatient_proxy(folder: Folder) -> _Said:
             )
 
 
+def _few_starts(folder: Folder) -> _Said:
+    for _proxy, setting, unit in _proxies(folder):
+        unneeded = unit.last("Unit", "StopWhenUnneeded")
+        if unneeded and not unit.all("Unit", "StartLimitBurst") and not unit.all("Unit", "StartLimitIntervalSec"):
+            yield (
+                unneeded,
+                "a client that comes while the container stops counts for several of its starts, and "
+                f"'{setting.file}' is refused it after two of them",
+                "Say 'StartLimitBurst=20' in [Unit].",
+            )
+
+
 def _unreachable(folder: Folder) -> _Said:
     for _proxy, setting, unit in _proxies(folder):
         if not re.search(r":\d{1,5}$", setting.value):
@@ -340,4 +352,5 @@ RULES = (
     Rule("SA014", "a socket unit without a line", _no_line),
     Rule("SA015", "a proxy that is there before its program", _impatient_proxy),
     Rule("SA016", "a proxy before a container without a network", _unreachable),
+    Rule("SA017", "a container behind a proxy that may not be started often", _few_starts),
 )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.activation.service import Service
 from harness.battery.promises import attempt
 from harness.battery.trial import PromiseBroken, Trial
 from harness.cli.main import main
 from harness.contract import Promise, load
 from harness.contract.units import read
+from harness.core.deadline import Deadline
 from harness.core.errors import CapabilityMissing, HarnessError, ProbeFailed, UnitFailed, UnitsError
 from harness.core.transports import Transport
 from harness.lint import check
@@ -23,6 +24,7 @@ from harness.runtime.runtime import Runtime
 from tests.faults.table import FOLDER as FAULTS
 from tests.helpers.contracts import BYTES, HEAD, TCP, written
 from tests.helpers.runs import REPOSITORY, run_pytest
+from tests.helpers.units import every_socket, of, served
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -46,31 +48,6 @@ def change(file: Path, old: str, new: str) -> None:
     text = file.read_text(encoding="utf-8")
     assert old in text
     file.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def of(folder: Path, runtime: Runtime, *instances: str) -> Runtime:
-    """Return a runtime for one folder of unit files, in the userland of another."""
-    settings = replace(runtime.settings, contracts=(), units=(folder,), instances=instances)
-    return Runtime(settings, runtime.progress, runtime.base, runtime.store, runtime.name)
-
-
-def served(folder: Path, runtime: Runtime, *instances: str) -> Iterator[Service]:
-    """Yield the service of the only contract of a folder."""
-    with of(folder, runtime, *instances) as own:
-        (contract,) = own.contracts.values()
-        with own.service(contract) as service:
-            yield service
-
-
-def every_socket(folder: Path, runtime: Runtime, *instances: str) -> set[str]:
-    """Try every socket of a folder, and return what reports call them."""
-    for service in served(folder, runtime, *instances):
-        first = next(iter(service.activated.workload.endpoints))
-        attempt(Promise.EVERY_SOCKET, Trial(service, first))
-        return {
-            selected.label(transport) for selected in service.contract.selections for transport in selected.transports
-        }
-    raise AssertionError
 
 
 # -- what is sound ----------------------------------------------------------------------------------------------------
@@ -152,6 +129,24 @@ def test_a_proxy_and_its_container_are_one_service(promise: Promise, harness_run
         assert service.activated.starter_of(Transport.TCP4) == "web-backend.service"
         assert service.activated.container_of(Transport.TCP4) == "web"
         attempt(promise, Trial(service, Transport.TCP4))
+
+
+@pytest.mark.parametrize("rule", ["", "SA017"], ids=lambda rule: rule or "sound")
+def test_clients_that_come_while_the_container_stops(rule: str, tmp_path: Path, harness_runtime: Runtime) -> None:
+    """Each of them starts the container anew, where systemd allows as many starts as it counts."""
+    folder = tmp_path / "proxy"
+    shutil.copytree(EXAMPLES / "three-unit-proxy", folder)
+    if rule:
+        change(folder / "web-backend.service", "StartLimitBurst=20\n", "")
+    assert [one.rule for one in check(read(folder))] == [rule] * bool(rule)
+    for service in served(folder, harness_runtime):
+        service.ask_cold(Transport.TCP4)
+        with pytest.raises(ProbeFailed) if rule else contextlib.nullcontext() as caught:
+            for _client in range(4):
+                service.session.manager.stop("web.service", Deadline.after(5))
+                service.ask_cold(Transport.TCP4)
+        if caught:
+            assert "calls the unit 'web-backend.service' failed for 'start-limit-hit'" in caught.value.sentence
 
 
 #: Rule of `sah lint` -> a change of the proxy's folder; the first one leaves it sound.

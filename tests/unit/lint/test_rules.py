@@ -72,6 +72,10 @@ BAD: dict[str, tuple[Mapping[str, str], str, int, str]] = {
         PROXIED | {"b.service": PROXIED["b.service"].replace("--rm", "--network=none")}, "b.service", 4,
         "the proxy of 'a.service' can't reach it",
     ),
+    "SA017": (
+        PROXIED | {"b.service": "[Unit]\nStopWhenUnneeded=yes\n" + PROXIED["b.service"]}, "b.service", 2,
+        "counts for several of its starts",
+    ),
 }  # fmt: skip
 
 
