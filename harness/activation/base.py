@@ -15,7 +15,7 @@ from typing import Self
 
 from harness.activation import blame
 from harness.activation.run import is_left, last_notes
-from harness.contract import Contract, Handover, Ready, UnitFolder
+from harness.contract import BackendTable, Contract, Handover, Ready, UnitFolder
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import SessionError, UnitFailed, WaitTimeout
 from harness.core.hints import Hint
@@ -54,6 +54,10 @@ class Workload:
     handover: Handover | None = None
     #: Who says that the service is up.
     ready: Ready = Ready.CONMON
+    #: Where the program listens by itself; None for one that takes its sockets.
+    backend: BackendTable | None = None
+    #: After how long without a client the service ends by itself, in seconds; None where it stays.
+    idle_exit_s: float | None = None
     #: Unit files that are installed as they are; None where an activation writes its own.
     units: UnitFolder | None = None
     #: How such files name an image -> how podman knows it in the session.
@@ -170,17 +174,19 @@ class Activated(abc.ABC):
         unit = self.service_of(transport)
 
         def look() -> dict[str, str]:
-            state = self.state(unit)
-            if state["ActiveState"] == "failed" or state["Result"] != "success" or state["SubState"] == GONE:
-                known = self.accuse(transport)
-                raise UnitFailed(unit, state, evidence=self.evidence(), hint=known.advice, blame=known.blame)
-            return state
+            # A proxy stays inactive where its container does not come up.
+            states = {one: self.state(one) for one in (unit, self.starter_of(transport))}
+            for one, state in states.items():
+                if state["ActiveState"] == "failed" or state["Result"] != "success" or state["SubState"] == GONE:
+                    known = self.accuse(transport)
+                    raise UnitFailed(one, state, evidence=self.evidence(), hint=known.advice, blame=known.blame)
+            return states[unit]
 
         wait_until(look, lambda state: state["ActiveState"] == "active", deadline, f"the unit '{unit}' to be active")
 
     def accuse(self, transport: Transport) -> Hint:
         """Return who has to act for a service behind `transport` that did not do what it should, and what may help."""
-        return blame.accuse(self, self.service_of(transport))
+        return blame.accuse(self, transport)
 
     def stop_for_good(self, deadline_s: float) -> None:
         """Stop every unit, the sockets first so that nothing wakes a service again; kill what does not stop in time."""

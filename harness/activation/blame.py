@@ -10,6 +10,7 @@ from harness.activation.run import last_notes
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import Blame, WaitTimeout
 from harness.core.hints import Hint, hint, start_hint
+from harness.core.transports import Transport
 from harness.session.manager import NoSuchUnit
 
 if TYPE_CHECKING:
@@ -25,15 +26,19 @@ _PODMAN = range(125, 128)
 _SYSTEMD = range(200, 244)
 
 
-def accuse(activated: Activated, unit: str) -> Hint:
-    """Return who has to act for a service that did not do what it should, and what may help."""
+def accuse(activated: Activated, transport: Transport) -> Hint:
+    """Return who has to act for a service behind `transport` that did not do what it should, and what may help."""
+    unit = activated.service_of(transport)
+    is_proxy = unit != activated.starter_of(transport)
+    if is_proxy and activated.state(unit)["Result"] == "success":
+        unit, is_proxy = activated.starter_of(transport), False
     try:
         properties = activated.session.manager.properties(unit)
     except NoSuchUnit:  # a transient unit that has ended
         properties = {"ExecMainStatus": 0, "Result": "", "InactiveExitTimestamp": activated.created}
     status: int = properties["ExecMainStatus"]
     return decide(
-        _ran(activated, unit, status),
+        not is_proxy and _ran(activated, unit, status),
         properties["InactiveExitTimestamp"] > 0,
         status,
         properties["Result"],
@@ -68,7 +73,7 @@ def _ran(activated: Activated, unit: str, status: int) -> bool:
     """Return whether the program was executed in the last run of a service, which has ended with `status` if at all."""
 
     def look() -> tuple[bool, str]:
-        notes = _last_notes(activated, unit.removesuffix(".service"))
+        notes = _last_notes(activated, activated.containers[unit])
         end = notes.get("died", {}).get("ContainerExitCode", 0)
         # A status that is no program's own, and not that of the last container, is of a later try.
         own = status not in (*_PODMAN, *_SYSTEMD) or "died" not in notes or end == status

@@ -29,6 +29,8 @@ def build_workload(
         tuple(_options(contract, home)),
         contract.image.handover,
         contract.image.ready,
+        contract.image.backend,
+        contract.limits.idle_exit_s,
         contract.units,
         aliases or {},
     )
@@ -44,7 +46,7 @@ def preview_workload(contract: Contract, image: str, home: str) -> Workload:
 def _options(contract: Contract, home: str) -> Iterator[str]:
     """Yield podman's options for what the contract's image says, but for what an activation adds."""
     image = contract.image
-    yield f"--network={image.network}"
+    yield f"--network={image.own_network}"
     yield from (f"--env={name}={_filled(text, home)}" for name, text in image.environment.items())
     yield from (f"--user={image.user}",) if image.user else ()
     yield from ("--read-only",) if image.read_only else ()

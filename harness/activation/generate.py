@@ -14,15 +14,15 @@ from harness.session.session import Session
 _NOTIFY = {Ready.CONTAINER: ("--sdnotify=container",)}
 
 
-def service_text(session: Session, workload: Workload) -> str:
-    """Return the service unit that podman generates from a container, which it makes for that."""
+def service_files(session: Session, workload: Workload) -> dict[str, str]:
+    """Return name -> text of the service unit that podman generates from a container, which it makes for that."""
     try:
         session.run(create(workload))
     except CommandError as error:
         known = start_hint(error.stderr.decode(errors="replace"))
         error.blame, error.hint = known.blame or Blame.UNKNOWN, known.advice
         raise
-    return session.run(generate(workload)).text
+    return {f"{workload.name}.service": session.run(generate(workload)).text}
 
 
 def create(workload: Workload) -> tuple[str, ...]:
@@ -60,4 +60,4 @@ def refusal(contract: Contract) -> str:
     return "podman-generate-systemd(1) writes no Type=exec" if contract.image.ready is Ready.EXEC else ""
 
 
-ACTIVATION = UnitActivation("generate", service_text, preview, refusal, needs=("podman_generate",))
+ACTIVATION = UnitActivation("generate", service_files, preview, refusal, needs=("podman_generate",))

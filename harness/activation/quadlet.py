@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.activation.base import Activated, Workload, quote
-from harness.activation.units import QUADLET, UnitActivation, unit_section
+from harness.activation.units import UnitActivation, unit_section
 from harness.contract import Contract, Ready
 from harness.core.errors import CapabilityMissing, HarnessError, UnitRejected
 from harness.core.hints import hint
 from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
 from harness.session.spec import QUADLET_GENERATORS
+
+#: What Podman's generator makes a service of.
+QUADLET = ".container"
 
 #: Podman's option -> the key of a `.container` file, as Podman 4.8 knows them. All else goes to PodmanArgs=: what got
 #: a key later would have an older Quadlet refuse the whole file.
@@ -45,6 +48,11 @@ _SWITCHES = {
 _ALWAYS = frozenset({"--rm", "--replace"})
 
 _NOTIFY = {Ready.CONTAINER: ("Notify=true",)}
+
+
+def files(workload: Workload) -> dict[str, str]:
+    """Return name -> text of the `.container` file."""
+    return {f"{workload.name}{QUADLET}": text(workload)}
 
 
 def text(workload: Workload) -> str:
@@ -145,10 +153,9 @@ def _rejected(activated: Activated, sentence: str) -> HarnessError:
 
 ACTIVATION = UnitActivation(
     "quadlet",
-    lambda _session, workload: text(workload),
-    lambda workload: {f"{workload.name}{QUADLET}": text(workload)},
+    lambda _session, workload: files(workload),
+    files,
     refusal,
     needs=("quadlet",),
-    ending=QUADLET,
     generated=generated,
 )

@@ -7,6 +7,11 @@ from harness.activation.units import UnitActivation, unit_section
 from harness.contract import Ready
 
 
+def files(workload: Workload) -> dict[str, str]:
+    """Return name -> text of the service unit."""
+    return {f"{workload.name}.service": text(workload)}
+
+
 def text(workload: Workload) -> str:
     """Return a service unit that is ready when the contract's word for it has come, by default conmon's."""
     command = " ".join(quote(argument) for argument in _command(workload))
@@ -28,8 +33,4 @@ def _command(workload: Workload) -> tuple[str, ...]:
     return workload.podman_run("--detach", "--cgroups=no-conmon", f"--sdnotify={workload.ready}")
 
 
-ACTIVATION = UnitActivation(
-    "unit",
-    lambda _session, workload: text(workload),
-    lambda workload: {f"{workload.name}.service": text(workload)},
-)
+ACTIVATION = UnitActivation("unit", lambda _session, workload: files(workload), files)

@@ -1,4 +1,4 @@
-"""Activation by unit files: socket units, and the service's file, which each activation of this kind writes itself."""
+"""Activation by unit files: socket units, and the files of the service, which each of this kind writes itself."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ from harness.core.transports import Listener, Transport
 from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
 
-#: Writes the text of the service's file.
-ServiceText = Callable[[Session, Workload], str]
+#: Returns name -> text of the service's files; raises an error where a program that writes them fails.
+ServiceFiles = Callable[[Session, Workload], Mapping[str, str]]
 
 #: Returns name -> text of what a generator has made of the files; raises an error where it has made nothing.
 Generated = Callable[[Activated], Mapping[str, str]]
-
-#: What the service's file of an activation ends in: a unit, or what Podman's generator makes one of.
-_UNIT, QUADLET = ".service", ".container"
 
 
 def socket_units(workload: Workload) -> dict[str, tuple[Listener, ...]]:
@@ -45,12 +42,12 @@ def socket_texts(workload: Workload) -> dict[str, str]:
     return {unit: _socket_text(workload.name, unit, listeners) for unit, listeners in units.items()}
 
 
-def unit_section(workload: Workload) -> str:
+def unit_section(workload: Workload, what: str = "in a container") -> str:
     """Return the section [Unit] of a service that needs its sockets, as the tutorial writes it."""
     sockets = " ".join(socket_units(workload))
     return f"""\
 [Unit]
-Description={workload.name} in a container
+Description={workload.name} {what}
 Requires={sockets}
 After={sockets}
 """
@@ -161,23 +158,23 @@ def path_of(session: Session, name: str) -> str:
 
 
 class UnitActivation(Activation):
-    """What activations by unit files share: all but the text of the service's file."""
+    """What activations by unit files share: all but the files of the service."""
 
     def __init__(
         self,
         name: str,
-        service_text: ServiceText,
+        service_files: ServiceFiles,
         preview: Callable[[Workload], Mapping[str, str]],
         refusal: Callable[[Contract], str] = lambda _contract: "",
         needs: tuple[str, ...] = (),
-        ending: str = _UNIT,
         generated: Generated = lambda _activated: {},
+        installed: type[InstalledUnits] = InstalledUnits,
     ) -> None:
         self.name = name
         self.needs = needs
-        self._service_text = service_text
-        self._ending = ending
+        self._service_files = service_files
         self._generated = generated
+        self._installed = installed
         self._preview = preview
         self._refusal = refusal
 
@@ -186,18 +183,15 @@ class UnitActivation(Activation):
         return self._refusal(contract)
 
     def preview(self, workload: Workload) -> Mapping[str, str]:
-        """Return the socket units, and the service's file or how it is made."""
+        """Return the socket units, and the service's files or how they are made."""
         return {**socket_texts(workload), **self._preview(workload)}
 
     @contextlib.contextmanager
     def install(self, session: Session, workload: Workload) -> Iterator[InstalledUnits]:
         """Write the files and reload; stop the units and remove the files at the end."""
         with clean_up(session, workload.name):
-            texts = {
-                **socket_texts(workload),
-                f"{workload.name}{self._ending}": self._service_text(session, workload),
-            }
-            installed = InstalledUnits(session, workload, texts)
+            texts = {**socket_texts(workload), **self._service_files(session, workload)}
+            installed = self._installed(session, workload, texts)
             refuse_known(session, (*installed.sockets, *installed.services))
             try:
                 installed.load(self._generated)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from harness import contract
-from harness.activation import activations, build_workload, provision
+from harness.activation import activations, build_workload, provision, refuse_other
 from harness.bisect import bisect
 from harness.cli.command import say
 from harness.core import progress
@@ -48,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
     names = sorted(options.activation or runtime.activations, key=lambda name: (name != "launcher", name))
     # What is missing here is not to be taken for a layer that loses the socket.
     ways = {name: runtime.activation(name) for name in names}
+    for way in ways.values():
+        refuse_other(subject, way)
     listeners = [table.listener for table in subject.sockets if not without.intersection(table.transports)]
     with runtime.quiet_session() as session:
         placed = session.assign_addresses(listeners)

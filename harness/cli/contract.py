@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import probes
-from harness.activation import activations, preview_workload, shipped
+from harness.activation import activations, preview_workload, shipped, ways
 from harness.cli import from_units
 from harness.cli.command import say, write_new
 from harness.contract import FILE_NAME, Contract, ExecProbe, HttpProbe, Probe, Sends, SocketTable, load, units
@@ -138,7 +138,7 @@ def _understood(contract: Contract) -> Iterator[str]:
         ("option", image.options.arguments),
     ):
         yield from (f"  {what:8} {name}" for name in names)
-    yield f"  network  {image.network}; ready by {image.ready}"
+    yield f"  network  {image.own_network}; ready by {image.ready}"
     for number, tables in enumerate(zip(*(item.sockets for item in contract.selections), strict=True)):
         yield f"  socket   {3 + number}: {_socket(tables[0], probed=any(table.probed for table in tables))}"
     for selected in contract.selections:
@@ -150,7 +150,7 @@ def _understood(contract: Contract) -> Iterator[str]:
     budgets = {"cold": contract.budgets.cold_ms, "warm": contract.budgets.warm_ms}
     if told := ", ".join(f"{name} {budget:g} ms" for name, budget in budgets.items() if budget is not None):
         yield f"  budgets  {told}"
-    for name, activation in activations().items():
+    for name, activation in ways(contract, activations()).items():
         yield f"  by       {name}: {activation.refusal(contract) or 'can be tested'}"
 
 
@@ -215,7 +215,7 @@ def _explain(file: Path) -> int:
 
 def _explained(contract: Contract, home: str) -> Iterator[str]:
     workload = preview_workload(contract, contract.image.reference or f"localhost/harness/{contract.name}", home)
-    for name, activation in activations().items():
+    for name, activation in ways(contract, activations()).items():
         yield f"\n## activation {name}"
         if refusal := activation.refusal(contract):
             yield f"skipped: {refusal}"

@@ -5,7 +5,7 @@ A contract is a TOML file beside the image's Containerfile. `load` reports every
 
 from __future__ import annotations
 
-from harness.contract.image import Handover, ImageTable, Ready, SecretTable, TmpfsTable, VolumeTable
+from harness.contract.image import BackendTable, Handover, ImageTable, Ready, SecretTable, TmpfsTable, VolumeTable
 from harness.contract.loading import FILE_NAME, load, load_all, name_of, of_image, parse
 from harness.contract.model import SCHEMA, BudgetsTable, Contract, LimitsTable
 from harness.contract.probe import Asks, BytesProbe, ClientImage, EchoProbe, ExecProbe, HttpProbe, Probe, Sends
@@ -17,6 +17,7 @@ __all__ = [
     "FILE_NAME",
     "SCHEMA",
     "Asks",
+    "BackendTable",
     "BudgetsTable",
     "BytesProbe",
     "ClientImage",

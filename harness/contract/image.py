@@ -60,6 +60,8 @@ def _relative_files(table: dict[str, str]) -> dict[str, str]:
 
 Variable = Annotated[str, AfterValidator(_free_variable)]
 
+_Absolute = Annotated[str, allowed(r"(/[A-Za-z0-9_.+-]{1,100}){1,16}", "an absolute path")]
+
 #: What stands between or behind the numbers of descriptors.
 _Mark = Annotated[str, allowed(r"[,:;+ ]?", "one of ',', ':', ';', '+', a blank, or nothing")]
 
@@ -74,6 +76,23 @@ class Handover(Table):
     def value(self, sockets: int) -> str:
         """Return the text for a number of sockets, from SD_LISTEN_FDS_START on."""
         return self.separator.join(str(3 + number) for number in range(sockets)) + self.end
+
+
+class BackendTable(Table):
+    """Where a program that takes no sockets listens by itself: a proxy before it takes them, and passes clients on."""
+
+    #: A port in the container's own network.
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    #: A Unix socket, in a folder that the container shares with the proxy.
+    path: _Absolute | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.port is None) == (self.path is None):
+            raise ValueError("either 'port' or 'path' says where the program listens")
+        if self.path is not None and "/" not in self.path[1:]:
+            raise ValueError(f"the socket '{self.path}' has no folder that a container could share")
+        return self
 
 
 class VolumeTable(Table):
@@ -106,7 +125,6 @@ _Group = Annotated[str, allowed(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,31}", "the name or
 _Ulimit = Annotated[str, allowed(r"[a-z]{2,12}=-?[0-9]{1,12}(:-?[0-9]{1,12})?", "such as 'nofile=1024:2048'")]
 _HostName = Annotated[str, allowed(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", "a host name")]
 _Signal = Annotated[str, allowed(r"SIG[A-Z][A-Z0-9+-]{1,12}", "the name of a signal, such as 'SIGQUIT'")]
-_Absolute = Annotated[str, allowed(r"(/[A-Za-z0-9_.+-]{1,100}){1,16}", "an absolute path")]
 
 
 class OptionsTable(Table):
@@ -156,13 +174,19 @@ class ImageTable(Table):
     ) = None
     read_only: bool = False
     init: bool = False
-    network: Literal["none", "private", "host"] = "none"
+    backend: BackendTable | None = None
+    network: Literal["none", "private", "host"] | None = None
     ready: Ready = Ready.CONMON
     handover: Handover | None = None
     volumes: tuple[VolumeTable, ...] = ()
     tmpfs: tuple[TmpfsTable, ...] = ()
     secrets: tuple[SecretTable, ...] = ()
     options: OptionsTable = OptionsTable()
+
+    @property
+    def own_network(self) -> str:
+        """The container's network; by default none, or one of its own where a port of it is published."""
+        return self.network or ("private" if self.backend and self.backend.port else "none")
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -176,6 +200,21 @@ class ImageTable(Table):
             "path": [*(volume.path for volume in self.volumes), *(mount.path for mount in self.tmpfs)],
         }
         wrong = [f"the {what} '{value}' stands twice" for what, values in checked.items() for value in twice(values)]
+        wrong += _beside_a_backend(self) if self.backend else []
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+
+def _beside_a_backend(image: ImageTable) -> list[str]:
+    """Return what a program that takes no sockets can't have."""
+    found = {
+        "'handover' is for a program that takes its sockets, and 'backend' for one that takes none": image.handover,
+        "a proxy waits for its backend, and 'ready = \"exec\"' is for a service that nobody waits for": (
+            image.ready is Ready.EXEC
+        ),
+        "'backend.port' is published, which takes 'network = \"private\"'": (
+            image.backend and image.backend.port and image.own_network != "private"
+        ),
+    }
+    return [text for text, is_so in found.items() if is_so]

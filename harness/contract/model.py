@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -22,7 +23,7 @@ from harness.contract.probe import ClientImage, EchoProbe, ExecProbe, Probe
 from harness.contract.promises import Promise, Waivers
 from harness.contract.sockets import SocketTable
 from harness.contract.types import Some, Table
-from harness.core.transports import Listener, Transport
+from harness.core.transports import ROWS, Listener, Transport
 
 if TYPE_CHECKING:
     from harness.contract.units import UnitFolder
@@ -103,8 +104,10 @@ class Contract(Table):
 
     @field_validator("sockets")
     @classmethod
-    def _sockets_fit(cls, sockets: tuple[SocketTable, ...]) -> tuple[SocketTable, ...]:
-        _refuse(_among_sockets([table.listener for table in sockets]))
+    def _sockets_fit(cls, sockets: tuple[SocketTable, ...], given: ValidationInfo) -> tuple[SocketTable, ...]:
+        found = [*_among_sockets([table.listener for table in sockets])]
+        found += _beyond_a_proxy(given.data["image"], sockets) if "image" in given.data else []
+        _refuse(found)
         return sockets
 
     @field_validator("probes")
@@ -233,6 +236,15 @@ def _among_sockets(listeners: Sequence[Listener]) -> Iterator[_Mistake]:
         yield (), "at least one is needed"
     elif not asked:
         yield (), "none is probed: at least one must not say 'probed = false'"
+
+
+def _beyond_a_proxy(image: ImageTable, sockets: Sequence[SocketTable]) -> Iterator[_Mistake]:
+    for number, table in enumerate(sockets if image.backend else ()):
+        if strange := [transport for transport in table.transports if ROWS[transport].kind == socket.SOCK_DGRAM]:
+            yield (
+                (number, "transports"),
+                f"systemd-socket-proxyd(8) passes streams on, not {', '.join(strange)}",
+            )
 
 
 def _among_probes(sockets: Sequence[SocketTable], probes: Sequence[Probe]) -> Iterator[_Mistake]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.activation import activations
 from harness.activation.service import Service
 from harness.battery.trial import PromiseBroken
 from harness.bisect import bisect
@@ -24,7 +25,7 @@ def write(folder: Path, runtime: Runtime, service: Service, error: BaseException
     in_guest = worker.folder() is not None
     if (
         in_guest
-        or service.contract.units  # whose layers are not ours to rebuild
+        or service.activation not in activations()  # whose layers are not ours to rebuild
         or not isinstance(error, ProbeFailed | UnitFailed)
         or isinstance(error, PromiseBroken)
         or case in runtime.bisected

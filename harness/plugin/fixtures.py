@@ -142,12 +142,13 @@ class SocketActivated(Protocol):
         *,
         listen: Sequence[Mapping[str, Any]] = (),
         probe: Mapping[str, Any] | None = None,
-        activation: str = "unit",
+        activation: str = "",
     ) -> Service:
         """Return a service that listens, its container not started.
 
         `what` is a contract, the path of one relative to the test's file, or, with `listen` and `probe`, the reference
-        of an image. Those two are the tables `sockets` and `probe` of a contract. Raises ContractError, UsageError,
+        of an image. Those two are the tables `sockets` and `probe` of a contract. `activation` is by default `unit`, or
+        the only one that is for the contract. Raises ContractError, UsageError,
         ImageError, SessionError, CapabilityMissing.
         """
 
@@ -164,7 +165,7 @@ def socket_activated(request: pytest.FixtureRequest, harness_runtime: Runtime) -
             *,
             listen: Sequence[Mapping[str, Any]] = (),
             probe: Mapping[str, Any] | None = None,
-            activation: str = "unit",
+            activation: str = "",
         ) -> Service:
             if isinstance(what, Contract):
                 contract = what

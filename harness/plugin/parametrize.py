@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.activation import Activation, activations
+from harness.activation import Activation, activations, named, ways
 from harness.battery.promises import PROMISES, promises
 from harness.capabilities.table import GUEST
 from harness.contract import Contract, ExecProbe
@@ -91,11 +91,6 @@ def _ways(config: pytest.Config) -> dict[str, Activation]:
     return {name: way for there in config.stash[RUNTIMES].values() for name, way in there.activations.items()}
 
 
-def _for(runtime: Runtime, contract: Contract, ways: Mapping[str, Activation]) -> Mapping[str, Activation]:
-    """Return those that are for a contract."""
-    return runtime.ways(contract) if contract.units else ways
-
-
 def _generate_ways(metafunc: pytest.Metafunc, names: Sequence[str]) -> None:
     """Give a test, as the argument `harness_activation_name`, each of the activations `names`, or of all."""
     if unknown := sorted(set(names).difference(activations())):
@@ -103,19 +98,19 @@ def _generate_ways(metafunc: pytest.Metafunc, names: Sequence[str]) -> None:
             f"@pytest.mark.harness_activations: unknown activation '{', '.join(unknown)}' "
             f"(known: {', '.join(activations())})."
         )
-    ways = {name: way for name, way in _ways(metafunc.config).items() if not names or name in names}
+    known = {name: way for name, way in _ways(metafunc.config).items() if not names or name in names}
     metafunc.parametrize(
-        "harness_activation_name", [pytest.param(name, marks=_needs(way)) for name, way in ways.items()]
+        "harness_activation_name", [pytest.param(name, marks=_needs(way)) for name, way in known.items()]
     )
 
 
 def _generate_cases(metafunc: pytest.Metafunc) -> None:
     runtime = metafunc.config.stash[RUNTIME]
-    ways = _ways(metafunc.config)
+    known = _ways(metafunc.config)
     cases = [
         Case(selected, activation, transport)
         for contract in runtime.contracts.values()
-        for activation in _for(runtime, contract, ways)
+        for activation in ways(contract, known)
         for selected in contract.selections
         for transport in selected.transports
         if transport in metafunc.config.stash[SETTINGS].transports
@@ -123,23 +118,23 @@ def _generate_cases(metafunc: pytest.Metafunc) -> None:
     if not cases:
         raise InputError("A test takes 'harness_case', but the run has no contract. Hint: --harness-contract PATH")
     if metafunc.definition.get_closest_marker("harness_benchmark"):
-        cases = _measured(runtime, metafunc.config.stash[SETTINGS].measure, cases, ways)
+        cases = _measured(runtime, metafunc.config.stash[SETTINGS].measure, cases, known)
     if metafunc.definition.get_closest_marker("harness_first_transport"):
         cases = list({(case.contract.name, case.activation): case for case in reversed(cases)}.values())[::-1]
     metafunc.parametrize(
         "harness_case",
-        [pytest.param(case, id=case.id, marks=_marks(case, _for(runtime, case.contract, ways)[case.activation]))
+        [pytest.param(case, id=case.id, marks=_marks(case, named(case.activation)))
          for case in cases],
     )  # fmt: skip
 
 
 def _generate_promises(metafunc: pytest.Metafunc) -> None:
     """Give a test every promise of every contract, by every activation that was asked for."""
-    runtime, ways = metafunc.config.stash[RUNTIME], _ways(metafunc.config)
+    runtime, known = metafunc.config.stash[RUNTIME], _ways(metafunc.config)
     asked = metafunc.config.stash[SETTINGS].transports
     found = []
     for contract in runtime.contracts.values():
-        for name, way in _for(runtime, contract, ways).items():
+        for name, way in ways(contract, known).items():
             for promise, selected, transport in promises(contract, way, asked, runtime.lacking):
                 case = Case(selected, name, transport)
                 about = case.id if PROMISES[promise].each_socket else f"{contract.name}-{name}"
@@ -150,16 +145,16 @@ def _generate_promises(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("harness_case", "harness_promise"), found)
 
 
-def _measured(runtime: Runtime, everything: bool, cases: Sequence[Case], ways: Mapping[str, Activation]) -> list[Case]:
+def _measured(runtime: Runtime, everything: bool, cases: Sequence[Case], known: Mapping[str, Activation]) -> list[Case]:
     """Return the cases whose image is compared, has a budget or is to be measured anyway, by one activation.
 
     An image is the same whatever activates it. What only a guest can reach is left out: it has no clock to measure by.
     """
-    activation = MEASURED if MEASURED in ways else next(iter(ways))
+    chosen = MEASURED if MEASURED in known else next(iter(known))
     return [
         case
         for case in cases
-        if case.activation == activation
+        if case.activation in ways(case.contract, {chosen: known[chosen]})
         and case.transport not in runtime.lacking
         and (everything or case.contract.name in runtime.settings.baselines or case.contract.budgets.any)
     ]

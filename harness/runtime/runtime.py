@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from harness import contract
-from harness.activation import Activation, activations, shipped
+from harness.activation import Activation, activations, named, refuse_other, shipped, ways
 from harness.activation.service import Service, open_services
 from harness.capabilities.table import Capabilities, Capability
 from harness.contract import ClientImage, Contract, UnitFolder, units
@@ -127,13 +127,13 @@ class Runtime:
 
     def activation(self, name: str) -> Activation:
         """Return an activation, whether this run was asked for it or not; raise CapabilityMissing where it can't be."""
-        found = shipped.SHIPPED if name == shipped.SHIPPED.name else activations()[name]
+        found = named(name)
         self.capabilities.require(*found.needs)
         return found
 
-    def ways(self, of: Contract) -> dict[str, Activation]:
-        """Return name -> activation of those that are for a contract: unit files are activated as they are."""
-        return {shipped.SHIPPED.name: shipped.SHIPPED} if of.units else self.activations
+    def ways(self, of: Contract) -> Mapping[str, Activation]:
+        """Return name -> activation of those that are for a contract."""
+        return ways(of, self.activations)
 
     @property
     def left_out(self) -> dict[str, Capability]:
@@ -221,11 +221,12 @@ class Runtime:
     ) -> Iterator[Service]:
         """Activate a contract's image, or another one, in the live session or in `session`; it listens.
 
-        Without an `activation` it is `unit`; unit files are activated as they are. Raises ImageError, SessionError, and
-        CapabilityMissing when this machine has no client for any of its sockets.
+        Without an `activation` it is `unit`, or the only one that is for the contract. Raises ImageError, SessionError,
+        UsageError for an activation that is not, and CapabilityMissing when this machine has no client for any of its
+        sockets.
         """
         images = {"": image or self.image(contract)}
-        activation = activation or ("shipped" if contract.units else "unit")
+        activation = activation or next(iter(ways(contract, {"unit": named("unit")})))
         with self.services(contract, images, activation, session or self.session()) as services:
             services[""].start_listening()
             yield services[""]
@@ -235,6 +236,7 @@ class Runtime:
     ) -> contextlib.AbstractContextManager[dict[str, Service]]:
         """Install one contract's service once per image, at the same addresses; none of them listens yet."""
         way = self.activation(activation) if isinstance(activation, str) else activation
+        refuse_other(contract, way)
         clients = self.client_images(contract)
         named = self.unit_images(contract, contract.units) if contract.units else {}
         aliases = {name: image.id for name, image in named.items()}

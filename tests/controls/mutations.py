@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from testinfra.backend.base import CommandResult
 
-from harness.activation import Workload, generate, unit, units
+from harness.activation import generate, unit, units
 from harness.probes import Reply, native
 from harness.session.session import Session
 from harness.session.testinfra import SessionBackend
@@ -88,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
     how = config.getoption("--sabotage")
     if how in TEXTS:
         for way in (unit.ACTIVATION, generate.ACTIVATION):
-            way._service_text = _spoilt(way._service_text, *TEXTS[how])
+            way._service_files = _spoilt(way._service_files, *TEXTS[how])
     elif how in COMMANDS:
         _spoil_commands(*COMMANDS[how])
     elif how == NO_DROP_INS:
@@ -104,8 +104,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _spoil_clients(lambda left: left.append(b"x" * 8192))
 
 
-def _spoilt(text: Callable[[Session, Workload], str], old: str, new: str) -> Callable[[Session, Workload], str]:
-    return lambda session, workload: text(session, workload).replace(old, new)
+def _spoilt(files: units.ServiceFiles, old: str, new: str) -> units.ServiceFiles:
+    return lambda session, workload: {name: text.replace(old, new) for name, text in files(session, workload).items()}
 
 
 def _spoil_commands(old: str, new: str) -> None:

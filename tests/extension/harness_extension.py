@@ -11,16 +11,12 @@ from harness.probes import CustomProbe, Reply, native
 from harness.session.session import Session
 
 
-def text(workload: Workload) -> str:
-    """Return a service that gives way to others."""
-    return unit.text(workload).replace("[Service]\n", "[Service]\nNice=5\n")
+def files(workload: Workload) -> dict[str, str]:
+    """Return the file of a service that gives way to others."""
+    return {name: text.replace("[Service]\n", "[Service]\nNice=5\n") for name, text in unit.files(workload).items()}
 
 
-NICE = UnitActivation(
-    "nice",
-    lambda _session, workload: text(workload),
-    lambda workload: {f"{workload.name}.service": text(workload)},
-)
+NICE = UnitActivation("nice", lambda _session, workload: files(workload), files)
 
 
 class RepeatProbe(CustomProbe):

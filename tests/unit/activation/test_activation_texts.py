@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.activation import Activation, activations, generate, launcher, unit
+from harness.activation import Activation, activations, generate, launcher, named, proxied, unit, ways
 from harness.activation.base import quote
 from harness.activation.units import socket_texts, socket_units
-from harness.contract import Handover, Ready, load
+from harness.contract import BackendTable, Handover, Ready, load
 from harness.core.transports import Directive, Endpoint, Listener, Transport
 from tests.helpers.runs import REPOSITORY
 from tests.helpers.workloads import LISTENERS, WORKLOAD
@@ -187,6 +187,41 @@ def test_the_command_of_a_launcher() -> None:
     assert datagram[-len(parts[Directive.DATAGRAM].podman_run()) :] == parts[Directive.DATAGRAM].podman_run()
 
 
+# -- behind a proxy ---------------------------------------------------------------------------------------------------
+
+
+def test_the_units_of_a_program_that_takes_no_sockets() -> None:
+    """The proxy ends with its container and the other way round, and does not start before the program listens."""
+    workload = replace(WORKLOAD, backend=BackendTable(port=80), idle_exit_s=2.5)
+    texts = proxied.PROXIED.preview(workload)
+
+    assert list(texts) == ["echo.socket", "echo.service", "echo-backend.service"]
+    assert {"BindsTo=echo-backend.service", "After=echo-backend.service"} <= {*texts["echo.service"].splitlines()}
+    assert f"ExecStart={proxied.PROXY} --exit-idle-time=2.5s 127.0.0.1:8081\n" in texts["echo.service"]
+    assert "StopWhenUnneeded=yes\n" in texts["echo-backend.service"]
+    assert "--publish=127.0.0.1:8081:80 " in texts["echo-backend.service"]
+    assert '":0050 0*:0000 0A" /proc/$$pid/net/tcp ' in texts["echo-backend.service"]
+
+
+def test_the_units_of_a_program_at_a_path() -> None:
+    """Its folder is the session's, which systemd makes and removes; no port is published, and none is needed."""
+    workload = replace(WORKLOAD, backend=BackendTable(path="/run/web/a.sock"))
+    texts = proxied.PROXIED.preview(workload)
+
+    assert f"ExecStart={proxied.PROXY} %t/echo-backend/a.sock\n" in texts["echo.service"]
+    assert "RuntimeDirectory=echo-backend\n" in texts["echo-backend.service"]
+    assert "--volume=%t/echo-backend:/run/web:z " in texts["echo-backend.service"]
+    assert '" 00010000 .* /run/web/a[.]sock$$" /proc/$$pid/net/unix' in texts["echo-backend.service"]
+    assert "--publish" not in texts["echo-backend.service"]
+
+
+def test_the_published_port_is_none_of_the_sockets() -> None:
+    """The next free one."""
+    listeners = tuple(replace(LISTENERS[0], port=port) for port in (8081, 8082))
+    texts = proxied.PROXIED.preview(replace(WORKLOAD, listeners=listeners, backend=BackendTable(port=80)))
+    assert "127.0.0.1:8083" in texts["echo.service"]
+
+
 # -- the ways ---------------------------------------------------------------------------------------------------------
 
 
@@ -197,3 +232,10 @@ def test_the_ways_are_found_by_their_modules() -> None:
     assert list(found) == sorted(found)
     assert {"generate", "launcher", "unit"} <= set(found)
     assert all(isinstance(way, Activation) and way.name == name for name, way in found.items())
+
+
+def test_a_program_that_takes_no_sockets_has_one_way() -> None:
+    """Whatever was chosen for others."""
+    found = ways(load(REPOSITORY / "tests" / "stranger" / "listens"), activations())
+    assert found == {"proxied": named("proxied")}
+    assert ways(load(REPOSITORY / "containers" / "echo"), activations()) == activations()

@@ -54,6 +54,26 @@ RULES: dict[str, tuple[str, str, str]] = {
     "another readiness": (image('ready = "soon"'), "image.ready", "'conmon', 'container' or 'exec', not 'soon'"),
     "handover without name": (image("handover = {}"), "image.handover.variable", "required key is missing"),
     "handover of systemd's": (image('handover = { variable = "LISTEN_FDS" }'), "image.handover.variable", "is set by"),
+    "backend nowhere": (image("backend = {}"), "image.backend", "either 'port' or 'path' says where"),
+    "backend twice": (image('backend = { port = 80, path = "/run/a/b" }'), "image.backend", "either 'port' or 'path'"),
+    "backend at the root": (image('backend = { path = "/b" }'), "image.backend", "no folder that a container could"),
+    "backend of a relative path": (image('backend = { path = "a/b" }'), "image.backend.path", "an absolute path"),
+    "backend that takes sockets": (
+        image('backend = { port = 80 }\nhandover = { variable = "A" }'), "image", "'backend' for one that takes none"
+    ),
+    "backend for which nobody waits": (
+        image('backend = { port = 80 }\nready = "exec"'), "image", "a proxy waits for its backend"
+    ),
+    "backend without a network": (
+        image('backend = { port = 80 }\nnetwork = "none"'), "image", "is published, which takes 'network = \"private\"'"
+    ),
+    "backend in the session's network": (
+        image('backend = { port = 80 }\nnetwork = "host"'), "image", "is published, which takes 'network = \"private\"'"
+    ),
+    "backend for datagrams": (
+        image("backend = { port = 80 }").replace("tcp4", "udp4"), "sockets[0].transports",
+        "systemd-socket-proxyd(8) passes streams on, not udp4",
+    ),
     "odd separator": (image('handover = { variable = "A", separator = "--" }'), "image.handover.separator", "one of"),
     "unknown key of a handover": (image('handover = { variable = "A", x = 1 }'), "image.handover.x", "variable, sep"),
     "variable twice": (
