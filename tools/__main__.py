@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from harness.cli.main import parser, run
-from tools import bench, calibrate, claims, compatibility
+from tools import bench, calibrate, claims, compatibility, profile
 
-COMMANDS = (*bench.COMMANDS, *calibrate.COMMANDS, *claims.COMMANDS, *compatibility.COMMANDS)
+COMMANDS = (*bench.COMMANDS, *calibrate.COMMANDS, *claims.COMMANDS, *compatibility.COMMANDS, *profile.COMMANDS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
