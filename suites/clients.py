@@ -39,7 +39,7 @@ class Tally:
             if reply.body == reply.sent and not reply.complaint:
                 self.answered += 1
             else:
-                self.lost[reply.complaint or f"{reply.body[:40]!r} instead of the reply"] += 1
+                self.lost[reply.complaint or f"got {reply.body[:40]!r}"] += 1
 
     def __str__(self) -> str:
         lost = "".join(f"; {number} x {complaint}" for complaint, number in self.lost.most_common(5))

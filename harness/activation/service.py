@@ -185,8 +185,8 @@ class Service:
         self.replies.append(reply)
         if wrong := probes.judge(reply, promised):
             why = "" if reply.body or reply.status else diagnose(self.activated, transport)
-            wrong = f"the reply {wrong}, after {reply.times.whole_s:.1f} s of {deadline.limit_s:g} s"
-            wrong = f"{why}; {wrong.replace(f' ({why})', '')}" if why else wrong
+            wrong = f"{wrong} ({reply.times.whole_s:.1f} s of {deadline.limit_s:g} s)"
+            wrong = f"{why}; {wrong.replace(f': {why}', '')}" if why else wrong
         return reply, wrong
 
     def _failed(self, transport: Transport, reply: Reply, kind: str, wrong: str) -> ProbeFailed:

@@ -92,7 +92,7 @@ def wrong(service: Service, replies: Sequence[Reply]) -> str:
     for number, reply in enumerate(replies, 1):
         over = reply.endpoint.transport
         if judged := probes.judge(reply, service.contract.probe(over)):
-            return f"reply {number} over {over} {service.supplies.masked(judged)}"
+            return f"reply {number} over {over}: {service.supplies.masked(judged)}"
     return ""
 
 

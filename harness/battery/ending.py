@@ -158,7 +158,7 @@ def _answer(trial: Trial, steady: Steady, when: str) -> None:
         raise trial.broken(f"{when}, clients without pause get no replies any more", error) from None
     for transport, wrong in steady.lost.items():
         answered = steady.answered[transport]
-        raise trial.broken(f"{when}, a client over {transport} lost its reply, the {answered + 1}th: it {wrong}")
+        raise trial.broken(f"{when}, a client over {transport} lost its reply, the {answered + 1}th: {wrong}")
 
 
 def idle(trial: Trial) -> None:

@@ -151,7 +151,7 @@ class Probe:
         wrong = probes.judge(reply, promised)
         if wrong and limit.expired and limit.limit_s < self.limit_s:
             raise OutOfTime(f"only {limit.limit_s:.1f} s of {self.limit_s:g} s were left, and no right reply came")
-        return f"the reply {wrong}" if wrong else ""
+        return wrong
 
 
 def bisect(probe: Probe, workload: Workload, uppers: Mapping[str, Opener], progress: Progress = silent) -> Bisection:

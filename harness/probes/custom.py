@@ -23,7 +23,7 @@ class CustomProbe(Asks):
 
     @abc.abstractmethod
     def judge(self, reply: Reply) -> str:
-        """Return what is wrong with a reply, as the end of the sentence 'the reply ...', or "" when it is right."""
+        """Return what is wrong with a reply, such as "expected 'a', got 'b'", or "" when it is right."""
 
     def command(self, endpoint: Endpoint) -> tuple[str, ...]:
         """Return a command that asks the same, as a person would type it in the session; empty where there is none."""

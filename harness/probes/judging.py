@@ -10,7 +10,7 @@ from harness.probes.reply import Reply
 
 
 def judge(reply: Reply, promised: Probe) -> str:
-    """Return what is wrong with a reply, as the end of the sentence 'the reply ...', or "" when it is as promised."""
+    """Return what is wrong with a reply, such as "expected 'a', got 'b'", or "" when it is as promised."""
     match promised:
         case Sends():
             return _judge_bytes(reply, promised)
@@ -29,42 +29,43 @@ def _judge_bytes(reply: Reply, promised: Sends) -> str:
     else:
         right, wanted = matches(promised.pattern, _text(reply.body)), f"what matches '{promised.pattern}'"
     if right and (reply.body or not reply.complaint):
-        return f"was {_shown(reply.body)}, but {reply.complaint}" if reply.complaint else ""
-    return f"{_nothing(reply) or f'was {_shown(reply.body)}'} instead of {wanted}"
+        return f"got {_shown(reply.body)} as expected, but {reply.complaint}" if reply.complaint else ""
+    return f"expected {wanted}, got {_nothing(reply) or _shown(reply.body)}"
 
 
 def _judge_page(reply: Reply, promised: HttpProbe) -> str:
     if missing := _nothing(reply):
-        return f"{missing} instead of a page"
+        return f"expected a page, got {missing}"
     if reply.status not in promised.status:
-        return f"had the HTTP status {reply.status} instead of {' or '.join(map(str, promised.status))}"
+        return f"expected the HTTP status {' or '.join(map(str, promised.status))}, got {reply.status}"
     for name, pattern in promised.header.items():
         values = reply.headers.get(name.lower(), ())
         if not any(matches(pattern, value) for value in values):
-            found = " and ".join(map(repr, values)) if values else "absent"
-            return f"had a header '{name}' that is {found} instead of matching '{pattern}'"
+            found = " and ".join(map(repr, values)) or "none"
+            return f"expected a header '{name}' that matches '{pattern}', got {found}"
     if lacking := _lacking(reply.body, promised.contains, promised.pattern):
-        return f"was a page of {len(reply.body)} bytes that {lacking}"
-    return f"was a page, but {reply.complaint}" if reply.complaint else ""
+        return f"expected a page that {lacking}, got one of {len(reply.body)} bytes that does not"
+    return f"got a page as expected, but {reply.complaint}" if reply.complaint else ""
 
 
 def _judge_program(reply: Reply, promised: ExecProbe) -> str:
-    said = f" and said {middle(reply.complaint, 3, 400)!r}" if reply.complaint else ""
+    said = f" and the error {middle(reply.complaint, 3, 400)!r}" if reply.complaint else ""
+    wanted = " or ".join(map(str, promised.status))
     if reply.exit_status is None:
-        return f"never came: {reply.complaint}"
+        return f"expected the exit status {wanted}, got none: {reply.complaint}"
     if reply.exit_status not in promised.status:
-        wanted = " or ".join(map(str, promised.status))
-        return f"ended with the exit status {reply.exit_status} instead of {wanted}{said}"
+        return f"expected the exit status {wanted}, got {reply.exit_status}{said}"
     if lacking := _lacking(reply.body, promised.contains, promised.pattern):
-        return f"was {_shown(reply.body)}, which {lacking}{said}"
+        return f"expected an output that {lacking}, got {_shown(reply.body)}{said}"
     return ""
 
 
 def _lacking(body: bytes, contains: str | None, pattern: str | None) -> str:
+    """Return what a text does that `body` does not, or ""."""
     if contains is not None and contains.encode() not in body:
-        return f"lacks '{contains}'"
+        return f"contains '{contains}'"
     if pattern is not None and not matches(pattern, _text(body)):
-        return f"does not match '{pattern}'"
+        return f"matches '{pattern}'"
     return ""
 
 
@@ -75,7 +76,7 @@ def _text(data: bytes) -> str:
 def _nothing(reply: Reply) -> str:
     if reply.body or reply.status:
         return ""
-    return f"never came ({reply.complaint})" if reply.complaint else "was empty"
+    return f"nothing: {reply.complaint}" if reply.complaint else "nothing"
 
 
 def _shown(data: bytes, limit: int = 80) -> str:

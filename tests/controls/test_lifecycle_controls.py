@@ -216,7 +216,7 @@ CONTROLS = {
         {
             f"{FAILURES}a_unix_socket_that_was_unlinked": (
                 r"^The service 'echo' \(unit\) failed its next probe by socat over unix: "
-                r"the reply never came \(.*No such file",
+                r"expected 'hello\\n', got nothing: .*No such file",
             )
         },
         sabotage="no-socket-restart",
@@ -264,7 +264,7 @@ CONTROLS = {
         {
             f"{LIMITS}recovery_from_the_trigger_limit": (
                 r"^The service 'echo' \(unit\) failed its cold probe by socat over tcp4: "
-                r"the reply never came \(.*Connection refused",
+                r"expected 'hello\\n', got nothing: .*Connection refused",
             ),
             f"{LIMITS}recovery_needs_reset_failed": (
                 r"AssertionError: the client over tcp4 was to be reset, but: Connection refused$",
@@ -284,7 +284,7 @@ CONTROLS = {
     "drops a client now and then": Control(
         {
             f"{LOAD}thousands_of_requests[tcp4]": (
-                r"AssertionError: tcp4, 16 at a time: 5000 requests sent, 4990 answered; 10 x b'' instead of the reply",
+                r"AssertionError: tcp4, 16 at a time: 5000 requests sent, 4990 answered; 10 x got b''",
             ),
             f"{LOAD}thousands_of_requests[udp4]": (
                 r"AssertionError: udp4, 16 at a time: 5000 requests sent, 4990 answered; "

@@ -30,12 +30,12 @@ ACTIVE = "'ActiveState': 'active'"
 FAILED = "'ActiveState': 'failed'"
 
 #: What is said where the connection was closed or reset.
-CLOSED = r"(was empty|never came \(.*\)) instead of 'hello\\n'"
+CLOSED = r"expected 'hello\\n', got nothing"
 
 
 #: What is said of a service whose program has gone after a reply: it depends on who notices first, and on whether
 #: somebody starts it again.
-AWAY = r"(did not stay awake: |failed its warm probe by socat over tcp4: (another run answered: |the reply .*; ))"
+AWAY = r"(did not stay awake: |failed its warm probe by socat over tcp4: (another run answered: |expected .*; ))"
 
 
 #: SIGABRT, or as process 1, which no signal of its own ends, the illegal instruction behind it.
@@ -44,8 +44,8 @@ ABORTED = "the program ended with status 13[0-9]"
 
 def silence(seconds: int) -> str:
     """Return what is said where the client waited in vain, or has found out that nothing can come."""
-    limit = rf"\d+\.\d s of {seconds} s\.$"
-    return rf"never came (\(timed out after \d+\.\d s\) )?instead of 'hello\\n', after {limit}"
+    limit = rf"\(\d+\.\d s of {seconds} s\)\.$"
+    return rf"expected 'hello\\n', got nothing(: timed out after \d+\.\d s)? {limit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def probe_failed(kind: str, transport: str, reply: str, *seen: str) -> tuple[str
     return (
         rf"\A{SUITE}:\d+: in test_reply",
         rf"^The service '[a-z-]+' \([a-z]+\) failed its {kind} probe by socat "
-        rf"over {transport}: (.+; )?the reply {reply}",
+        rf"over {transport}: (.+; )?{reply}",
         r"^  sent:\n    'hello\\n'$",
         r"^  reproduce:\n    printf %s 'hello\n    ' \| .* socat -t \d+ - ",
         r"^  units:\n",
@@ -124,7 +124,7 @@ CONTROLS = {
             "test_reply udp6": "failed",
             "test_reply unix": "passed",
         },
-        probe_failed("cold", "udp6", r"was 'HELLO\\n' instead of 'hello\\n', after \d+\.\d s of 15 s\.$"),
+        probe_failed("cold", "udp6", r"expected 'hello\\n', got 'HELLO\\n' \(\d+\.\d s of 15 s\)\.$"),
         activation="generate",
     ),
     "serves only the first of its sockets": Control(
@@ -199,12 +199,14 @@ CONTROLS = {
     "sends more than promised": Control(
         "extra-bytes",
         {"test_reply tcp4": "failed", "test_reply udp4": "failed"},
-        probe_failed("cold", "(tcp4|udp4)", r"was 'hello\\nbye\\n' instead of 'hello\\n'"),
+        probe_failed("cold", "(tcp4|udp4)", r"expected 'hello\\n', got 'hello\\nbye\\n' "),
     ),
     "never ends its reply": Control(
         "never-closes",
         {"test_reply tcp4": "failed"},
-        probe_failed("cold", "tcp4", r"was 'hello\\n', but timed out after \d+\.\d s, after \d+\.\d s of 4 s\.$"),
+        probe_failed(
+            "cold", "tcp4", r"got 'hello\\n' as expected, but timed out after \d+\.\d s \(\d+\.\d s of 4 s\)\.$"
+        ),
     ),
     "answers only its first client": Control(
         "answers-once",
@@ -218,7 +220,7 @@ CONTROLS = {
             *probe_failed(
                 "cold",
                 "tcp4",
-                r"never came \(.*Connection refused\) instead of",
+                r"expected 'hello\\n', got nothing: .*Connection refused \(",
                 rf"^    shuts-down\.socket: .*{FAILED}",
             )[:-3],
             r"shuts-down\.socket: .*The service probably invoked shutdown\(\)",
@@ -251,7 +253,7 @@ CONTROLS = {
     "aborts after every third reply, by the launcher": Control(
         "aborts-at-times",
         {"test_reply tcp4": "failed"},
-        (rf"refused\) instead of 'hello\\n', after .*; {ABORTED} after 3 replies\.$",),
+        (rf"expected 'hello\\n', got nothing: .*refused \(.*\); {ABORTED} after 3 replies\.$",),
         activation="launcher",
     ),
     "does not stop": Control(
@@ -372,7 +374,7 @@ def test_pull_never(activation: str, states: tuple[str, ...], harness_runtime: R
     assert_has(
         str(caught.value),
         (
-            rf"\AThe service 'honest' \({activation}\) failed its cold probe by socat over tcp4: the reply {CLOSED}",
+            rf"\AThe service 'honest' \({activation}\) failed its cold probe by socat over tcp4: {CLOSED}",
             r"^  units:\n",
             *states,
             r"^  output of honest(-stream)?\.service:\n",

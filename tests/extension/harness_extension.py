@@ -36,7 +36,7 @@ class RepeatProbe(CustomProbe):
     def judge(self, reply: Reply) -> str:
         if reply.body == self.sent:
             return ""
-        return f"was {reply.body!r} instead of {self.times} times {self.word!r}"
+        return f"expected {self.times} times {self.word!r}, got {reply.body!r}"
 
     def command(self, endpoint: Endpoint) -> tuple[str, ...]:
         return ("socat", "-", endpoint.socat)

@@ -50,8 +50,10 @@ FAULTS = (
     ),
     Fault("dies-after-3", Promise.SAME_RUN, r"the program ended with status 1 after \d+ replies"),
     Fault("dies-after-100", Promise.SAME_RUN, r"the program ended with status 1 after \d+ replies"),
-    Fault("one-client", Promise.SAME_RUN, r"reply \d+ over tcp4 never came"),
-    Fault("one-at-a-time", Promise.CROWD, r"of 50 clients at once, reply \d+ over tcp4 never came"),
+    Fault("one-client", Promise.SAME_RUN, r"reply \d+ over tcp4: expected 'hello\\n', got nothing"),
+    Fault(
+        "one-at-a-time", Promise.CROWD, r"of 50 clients at once, reply \d+ over tcp4: expected 'hello\\n', got nothing"
+    ),
     Fault("shrinks-queue", Promise.CROWD, r"takes 0 clients since the program has it|of 50 clients at once, reply"),
     Fault("truncates", Promise.SIZES, r"over tcp4, the reply to 4097 bytes had its first 1000 bytes only"),
     Fault("truncates", Promise.SIZES, r"over udp4, the reply to 1473 bytes had its first 1000", Transport.UDP4),
@@ -87,7 +89,11 @@ FAULTS = (
         Promise.CRASH,
         r"after a SIGKILL of the main process, over tcp4, .*the program ended with status 1",
     ),
-    Fault("drops-accepted", Promise.NO_REPLY_LOST, r"a client over tcp4 lost its reply, the \d+th: it never came"),
+    Fault(
+        "drops-accepted",
+        Promise.NO_REPLY_LOST,
+        r"a client over tcp4 lost its reply, the \d+th: expected 'hello\\n', got nothing",
+    ),
     Fault("never-idles", Promise.IDLE, r"the program does not end within \d\.\d s after its last client"),
     Fault("leaves-client", Promise.IDLE, r"the program ended as idle while a client over tcp4 was connected"),
     Fault(

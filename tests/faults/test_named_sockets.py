@@ -39,7 +39,7 @@ def test_each_of_two_sockets_of_a_transport_answers(harness_activation: Activati
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("names-exchanged", r"over tcp4@web, the reply was 'admin: who\\n'"),
+        ("names-exchanged", r"over tcp4@web, expected 'web: who\\n', got 'admin: who\\n'"),
         ("names-one-unserved", r"over tcp4@admin, the program accepts nothing on the socket 'admin' \(tcp4\)"),
     ],
 )

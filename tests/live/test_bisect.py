@@ -227,7 +227,7 @@ def test_a_service_that_does_not_stop(harness_session: Session, built: Callable[
             service.ask_cold(Transport.TCP4)
         found = failed(service, Transport.TCP4, contract.limits.cold_s)
     assert not any(step.left_out for step in found.steps[1:]), found
-    assert found.steps[1].problem.startswith("the reply was 'hello\\n'"), found
+    assert found.steps[1].problem.endswith(", got 'hello\\n'"), found
 
 
 # -- what is made of what was seen -------------------------------------------------------------------------------------
@@ -307,10 +307,10 @@ def test_no_time() -> None:
     """What was not tried is not said to be well."""
     steps = (Step(Layer.PROGRAM, "alone"), Step(Layer.CONTAINER, "podman run", left_out="no time was left"))
     assert Bisection("x", steps, {}).sentence == "x: inconclusive (podman run: no result: no time was left)."
-    unknown = (replace(steps[0], problem="the reply never came"), steps[1])
+    unknown = (replace(steps[0], problem="expected 'a', got nothing"), steps[1])
     assert Bisection("x", unknown, {}).guilty is None
     assert Bisection("x", unknown, {}).sentence == (
-        "x: inconclusive (alone: the reply never came; podman run: no result: no time was left)."
+        "x: inconclusive (alone: expected 'a', got nothing; podman run: no result: no time was left)."
     )
 
 

@@ -163,7 +163,7 @@ def test_a_client_in_an_image_that_does_not_end(opened: Open, harness_session: S
     with opened("unit", whole.model_copy(update={"probes": (whole.probes[0], probe), "limits": limits})) as service:
         service.ask_cold(Transport.TCP4)
         service.wait_active(Transport.TCP4)
-        with pytest.raises(ProbeFailed, match=r"the reply never came: .* did not end within"):
+        with pytest.raises(ProbeFailed, match=r"got none: .* did not end within"):
             service.ask_warm(Transport.UNIX)
         names = harness_session.run(["podman", "ps", "--all", "--format", "{{.Names}}"]).text.split()
     assert names == ["settings"]
@@ -215,9 +215,10 @@ def test_a_suite_whose_contract_promises_other_replies(tmp_path: Path, built: Ca
         "test_reply_again[settings-unit-tcp4]": "failed",
         "test_reply_again[settings-unit-unix]": "failed",
     }
-    assert 'by socat over tcp4: the reply was \'{"environment"' in run.texts["test_reply_again[settings-unit-tcp4]"]
-    assert "instead of what matches '^no" in run.texts["test_reply_again[settings-unit-tcp4]"]
+    first = run.texts["test_reply_again[settings-unit-tcp4]"]
+    assert "by socat over tcp4: expected what matches '^no" in first
+    assert ', got \'{"environment"' in first
     other = run.texts["test_reply_again[settings-unit-unix]"]
-    assert 'by exec over unix: the reply was \'{"environment"' in other
-    assert "which does not match 'environment" in other
+    assert "by exec over unix: expected an output that matches 'environment" in other
+    assert ', got \'{"environment"' in other
     assert "  sent:\n    '{secret:token}'\n" in other

@@ -78,7 +78,7 @@ def test_a_wrong_row_is_told(opened: Open) -> None:
     with opened(contract) as service, pytest.raises(ProbeFailed) as caught:
         service.ask_cold(Transport.TCP4)
     assert caught.value.blame is Blame.IMAGE
-    assert r"the reply was '1\tharness@127.0.0.1\n', which does not match '^nobody came$'" in str(caught.value)
+    assert r"expected an output that matches '^nobody came$', got '1\tharness@127.0.0.1\n'" in str(caught.value)
     assert "password={secret:password}" in str(caught.value)
     assert service.supplies.secrets["password"] not in str(caught.value)
 
@@ -86,7 +86,10 @@ def test_a_wrong_row_is_told(opened: Open) -> None:
 def test_a_wrong_password_is_told(opened: Open) -> None:
     """The account has the contract's secret as its password, and no other."""
     contract = asking(daemon("mariadb"), Transport.TCP4, stdin="[client]\npassword=guessed\n")
-    with opened(contract) as service, pytest.raises(ProbeFailed, match=r"ended with the exit status 1 .*Access denied"):
+    with (
+        opened(contract) as service,
+        pytest.raises(ProbeFailed, match=r"expected the exit status 0, got 1 .*Access denied"),
+    ):
         service.ask_cold(Transport.TCP4)
 
 
@@ -97,7 +100,10 @@ def test_dbus_lets_in_its_own_user_alone(opened: Open) -> None:
     """Whoever has the session is root in the container, so a daemon of another user there turns him away."""
     contract = daemon("dbus-daemon")
     nobodys = contract.model_copy(update={"image": contract.image.model_copy(update={"user": "nobody"})})
-    with opened(nobodys) as service, pytest.raises(ProbeFailed, match=r"ended with the exit status 1 .*not connected"):
+    with (
+        opened(nobodys) as service,
+        pytest.raises(ProbeFailed, match=r"expected the exit status 0, got 1 .*not connected"),
+    ):
         service.ask_cold(Transport.UNIX)
 
 

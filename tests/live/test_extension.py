@@ -70,7 +70,7 @@ def test_the_suites_use_both(
     name = "test_reply[echo-nice-tcp4]"
     assert ended.outcomes == {name: outcome}, ended.output
     if outcome == "failed":
-        assert "instead of 3 times 'hello'" in ended.texts[name]
+        assert "expected 3 times 'hello', got " in ended.texts[name]
         assert "Nice=5" in (next((tmp_path / "artifacts").rglob("echo.service"))).read_text(encoding="utf-8")
 
 

@@ -119,7 +119,7 @@ def test_more_than_was_promised(harness_session: Session, transport: Transport, 
         reply = ask(harness_session, server.endpoint, client)
 
     assert reply.body == b"hello\nextra"
-    assert judge(reply, PROMISED) == r"was 'hello\nextra' instead of 'hello\n'"
+    assert judge(reply, PROMISED) == r"expected 'hello\n', got 'hello\nextra'"
 
 
 # -- when a client has what it came for -------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_a_service_that_owes_its_client_the_end(harness_session: Session, client
     with serving(harness_session, Transport.TCP4, echo, closes=False) as server:
         reply = ask(harness_session, server.endpoint, client, 0.5, TO_THE_END)
 
-    assert judge(reply, TO_THE_END).startswith(r"was 'hello\n', but timed out after ")
+    assert judge(reply, TO_THE_END).startswith(r"got 'hello\n' as expected, but timed out after ")
 
 
 def heard_on(client: socket.socket) -> bytes:
@@ -215,7 +215,7 @@ def test_more_than_was_promised_a_moment_later(harness_session: Session, client:
 
     with serving(harness_session, Transport.TCP4, twice, closes=False) as server:
         reply = ask(harness_session, server.endpoint, client, promised=promised)
-    assert judge(reply, promised).startswith(r"was 'hello\nextra' instead of ")
+    assert judge(reply, promised).endswith(r", got 'hello\nextra'")
 
 
 @both_clients
@@ -223,7 +223,7 @@ def test_other_bytes_than_promised_are_red_at_once(harness_session: Session, cli
     """What can't come any more is not waited for, though the connection stays."""
     with serving(harness_session, Transport.TCP4, lambda _data: b"HE", closes=False) as server:
         reply = ask(harness_session, server.endpoint, client)
-    assert judge(reply, PROMISED) == r"was 'HE' instead of 'hello\n'"
+    assert judge(reply, PROMISED) == r"expected 'hello\n', got 'HE'"
     assert reply.times.whole_s < LIMIT_S / 2
 
 
@@ -253,7 +253,7 @@ def test_a_service_that_closes_at_once(harness_session: Session, transport: Tran
     assert (reply.body, reply.complaint) == (b"", "")
     assert reply.times.first_byte is None
     assert reply.times.whole_s < LIMIT_S / 2
-    assert judge(reply, PROMISED) == r"was empty instead of 'hello\n'"
+    assert judge(reply, PROMISED) == r"expected 'hello\n', got nothing"
 
 
 @both_clients
@@ -265,7 +265,7 @@ def test_a_service_that_breaks_off(harness_session: Session, transport: Transpor
 
     assert reply.body == b""
     assert "Connection reset by peer" in reply.complaint
-    assert judge(reply, PROMISED).startswith("never came (")
+    assert judge(reply, PROMISED).startswith(r"expected 'hello\n', got nothing: ")
     assert reply.times.whole_s < LIMIT_S / 2
 
 
@@ -297,7 +297,7 @@ def test_silence_ends_at_the_limit(harness_session: Session, transport: Transpor
     assert 0.5 <= reply.times.ended - started < 0.5 + LATE_S
     assert (reply.body, reply.times.first_byte) == (b"", None)
     assert reply.complaint == f"timed out after {reply.complaint[-5:]}"
-    assert judge(reply, PROMISED) == f"never came ({reply.complaint}) instead of 'hello\\n'"
+    assert judge(reply, PROMISED) == f"expected 'hello\\n', got nothing: {reply.complaint}"
 
 
 @both_clients

@@ -79,7 +79,7 @@ def test_another_status(harness_session: Session, status: str, said: int) -> Non
         reply = ask(harness_session, server.endpoint)
 
     assert (reply.status, reply.body) == (said, b"a title\n")
-    assert judge(reply, PROMISED) == f"had the HTTP status {said} instead of 200"
+    assert judge(reply, PROMISED) == f"expected the HTTP status 200, got {said}"
 
 
 def test_a_page_without_the_text(harness_session: Session) -> None:
@@ -102,7 +102,7 @@ def test_headers(harness_session: Session) -> None:
     assert {name: cut.headers[name] for name in wanted} == wanted
     assert cut.complaint.startswith("curl: (18)")
     promised = HttpProbe(kind="http", header={"Server": "^small/2"})
-    assert judge(whole, promised) == "had a header 'Server' that is 'small/1' instead of matching '^small/2'"
+    assert judge(whole, promised) == "expected a header 'Server' that matches '^small/2', got 'small/1'"
 
 
 @over(*STREAMS)
@@ -112,7 +112,7 @@ def test_nobody_listens(harness_session: Session, transport: Transport) -> None:
 
     assert "curl: (7)" in reply.complaint
     assert (reply.body, reply.status, reply.times.connected, reply.times.first_byte) == (b"", 0, None, None)
-    assert judge(reply, PROMISED) == f"never came ({reply.complaint}) instead of a page"
+    assert judge(reply, PROMISED) == f"expected a page, got nothing: {reply.complaint}"
     assert reply.times.whole_s < LIMIT_S / 2
 
 
@@ -170,7 +170,7 @@ def test_a_service_that_breaks_off(harness_session: Session) -> None:
         reply = ask(harness_session, server.endpoint)
 
     assert "curl: (56)" in reply.complaint
-    assert judge(reply, PROMISED).startswith("never came (")
+    assert judge(reply, PROMISED).startswith("expected a page, got nothing: ")
 
 
 @pytest.mark.parametrize("transport", ["udp4", "udp6"])

@@ -85,7 +85,7 @@ def test_another_exit_status(harness_session: Session) -> None:
     probe = exec_probe("socat", "-", "TCP4:{address}")
     wrong = judge(ask(harness_session, endpoint_in(harness_session, Transport.TCP4), probe), probe)
 
-    assert wrong.startswith("ended with the exit status 1 instead of 0 and said ")
+    assert wrong.startswith("expected the exit status 0, got 1 and the error ")
     assert "Connection refused" in wrong
 
 
@@ -93,11 +93,15 @@ def test_another_output(harness_session: Session) -> None:
     """A status of 0 does not make an output the right one."""
     probe = exec_probe("socat", "-t9", "-", "TCP4:{address}", stdin="x", contains="hello")
     with serving(harness_session, Transport.TCP4, lambda _sent: b"good bye") as server:
-        assert judge(ask(harness_session, server.endpoint, probe), probe) == "was 'good bye', which lacks 'hello'"
+        assert (
+            judge(ask(harness_session, server.endpoint, probe), probe)
+            == "expected an output that contains 'hello', got 'good bye'"
+        )
     probe = exec_probe("socat", "-t9", "-", "TCP4:{address}", stdin="x", pattern="^bye")
     with serving(harness_session, Transport.TCP4, lambda _sent: b"good bye") as server:
         assert (
-            judge(ask(harness_session, server.endpoint, probe), probe) == "was 'good bye', which does not match '^bye'"
+            judge(ask(harness_session, server.endpoint, probe), probe)
+            == "expected an output that matches '^bye', got 'good bye'"
         )
 
 
@@ -105,7 +109,7 @@ def test_no_such_program(harness_session: Session) -> None:
     """Said by whoever should have started it."""
     probe = exec_probe("harness-no-such-program")
     wrong = judge(ask(harness_session, endpoint_in(harness_session, Transport.TCP4), probe), probe)
-    assert wrong.startswith("ended with the exit status 127 instead of 0 and said ")
+    assert wrong.startswith("expected the exit status 0, got 127 and the error ")
     assert "harness-no-such-program" in wrong
 
 
@@ -121,6 +125,6 @@ def test_a_program_that_does_not_end(harness_session: Session) -> None:
         reply = ask(harness_session, server.endpoint, probe, 1.0)
 
     assert reply.exit_status is None
-    assert judge(reply, probe).startswith("never came: ")
+    assert judge(reply, probe).startswith("expected the exit status 0, got none: ")
     assert "did not end within" in reply.complaint
     assert time.monotonic() - before < LIMIT_S
