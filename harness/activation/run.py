@@ -35,12 +35,12 @@ class Run:
 
 def run_of(activated: Activated, transport: Transport) -> Run:
     """Return the run behind a transport: the one that goes on, or the last one."""
-    try:
-        unit = activated.session.manager.properties(activated.service_of(transport))
-    except NoSuchUnit:  # a transient unit that has ended
-        unit = {"InvocationID": b"", "NRestarts": 0}
+    invocation, restarts = b"", 0
+    with contextlib.suppress(NoSuchUnit):  # a transient unit that has ended
+        unit = activated.service_of(transport)
+        invocation, restarts = activated.session.manager.get(unit, "Unit.InvocationID", "Service.NRestarts")
     notes = last_notes(activated.session.events(), activated.container_of(transport))
-    return Run(bytes(unit["InvocationID"]).hex(), unit["NRestarts"], notes.get("create", {}).get("ID", ""))
+    return Run(bytes(invocation).hex(), restarts, notes.get("create", {}).get("ID", ""))
 
 
 def is_over(activated: Activated, transport: Transport, run: Run) -> bool:
