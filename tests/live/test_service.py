@@ -146,7 +146,7 @@ def test_another_reply_than_promised(opened: Open) -> None:
     sentence, evidence = caught.value.sentence, caught.value.evidence
     assert sentence.startswith("The service 'echo' (unit) failed its cold probe by native over udp4: ")
     assert "expected 'HELLO\\n', got 'hello\\n' (" in sentence
-    assert sentence.endswith(" s of 30 s."), "the limit, with its factor"
+    assert sentence.endswith(" s of 30 s)."), "the limit, with its factor"
     assert evidence["sent"] == "'hello\\n'"
     assert evidence["reproduce"].startswith("(a socket of the harness's own, connected to udp4:127.0.0.1:")
     assert list(evidence)[2:] == ["units", "output of echo.service", "systemd --user"]
@@ -203,7 +203,7 @@ def test_a_first_start_has_its_own_limit(opened: Open) -> None:
         service.stop_service()
         with pytest.raises(ProbeFailed) as caught:
             service.ask_cold(TCP4)
-    assert caught.value.sentence.endswith(" s of 1 s.")
+    assert caught.value.sentence.endswith(" s of 1 s).")
 
 
 @pytest.mark.harness_activations
@@ -239,7 +239,7 @@ def test_a_warm_probe_has_its_own_limit(opened: Open) -> None:
         with pytest.raises(ProbeFailed) as caught:
             service.ask_warm(TCP4, Client.NATIVE)
     assert "failed its warm probe by native over tcp4: the program accepts nothing on fd 3 " in caught.value.sentence
-    assert caught.value.sentence.endswith(" s of 1 s."), "2 s by the contract, times a half"
+    assert caught.value.sentence.endswith(" s of 1 s)."), "2 s by the contract, times a half"
 
 
 def test_the_client_waits_to_the_end_of_its_limit(opened: Open) -> None:
