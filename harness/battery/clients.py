@@ -18,7 +18,6 @@ from harness.contract import HttpProbe, Sends
 from harness.core.deadline import Deadline
 from harness.core.transports import Transport
 from harness.probes import Client, Reply, native, timed
-from harness.probes.reading import settled
 from harness.session.session import Session
 
 
@@ -42,20 +41,16 @@ def ask(
     promised = service.contract.probe(transport)
     endpoint = service.activated.workload.endpoints[transport]
     deadline = Deadline.after(limit_s * service.timeout_scale)
-    if timed(promised) is Client.NATIVE and isinstance(promised, Sends):
-        return native.ask(
-            service.session,
-            endpoint,
-            promised.send.encode(),
-            deadline,
-            settled=settled(promised),
-            before_closing=before_closing,
-            listen_on_s=0.0,
-        )
-    if isinstance(promised, HttpProbe):
-        path = promised.path
-        return native.ask_page(service.session, endpoint, path, deadline, None, before_closing, listen_on_s=0.0)
-    return probes.ask(service.session, endpoint, promised, timed(promised), deadline, service.supplies)
+    return probes.ask(
+        service.session,
+        endpoint,
+        promised,
+        timed(promised),
+        deadline,
+        service.supplies,
+        before_closing=before_closing,
+        listen_on_s=0.0,
+    )
 
 
 def ask_many(service: Service, transports: Sequence[Transport], wanted: Load, limit_s: float) -> list[Reply]:

@@ -12,7 +12,18 @@ from harness import probes
 from harness.activation import activations, preview_workload, shipped, ways
 from harness.cli import from_units
 from harness.cli.command import say, write_new
-from harness.contract import FILE_NAME, Contract, ExecProbe, HttpProbe, Probe, Sends, SocketTable, load, units
+from harness.contract import (
+    FILE_NAME,
+    ConnectProbe,
+    Contract,
+    ExecProbe,
+    HttpProbe,
+    Probe,
+    Sends,
+    SocketTable,
+    load,
+    units,
+)
 from harness.core import account, progress
 from harness.core.errors import ImageError, UsageError
 from harness.core.transports import Endpoint
@@ -190,6 +201,8 @@ def _asked(probe: Probe) -> str:
             wanted = [f"status {' or '.join(map(str, probe.status))}"]
             wanted += [f"header {name} matching '{pattern}'" for name, pattern in probe.header.items()]
             return f"get {probe.path}, expect {', '.join([*wanted, *_text(probe.contains, probe.pattern)])}"
+        case ConnectProbe():
+            return "connect, expect to be accepted"
         case ExecProbe():
             wanted = [f"exit status {' or '.join(map(str, probe.status))}", *_text(probe.contains, probe.pattern)]
             return f"run {shlex.join(probe.command)}, expect {', '.join(wanted)}"

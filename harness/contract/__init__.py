@@ -8,7 +8,17 @@ from __future__ import annotations
 from harness.contract.image import BackendTable, Handover, ImageTable, Ready, SecretTable, TmpfsTable, VolumeTable
 from harness.contract.loading import FILE_NAME, load, load_all, name_of, of_image, parse
 from harness.contract.model import SCHEMA, BudgetsTable, Contract, LimitsTable
-from harness.contract.probe import Asks, BytesProbe, ClientImage, EchoProbe, ExecProbe, HttpProbe, Probe, Sends
+from harness.contract.probe import (
+    Asks,
+    BytesProbe,
+    ClientImage,
+    ConnectProbe,
+    EchoProbe,
+    ExecProbe,
+    HttpProbe,
+    Probe,
+    Sends,
+)
 from harness.contract.promises import Promise
 from harness.contract.sockets import SocketTable
 from harness.contract.units import Listening, UnitFolder
@@ -21,6 +31,7 @@ __all__ = [
     "BudgetsTable",
     "BytesProbe",
     "ClientImage",
+    "ConnectProbe",
     "Contract",
     "EchoProbe",
     "ExecProbe",

@@ -25,8 +25,8 @@ PLACEHOLDERS: dict[str, frozenset[Transport]] = {
     "address": frozenset(Transport),
 }
 
-#: Where curl(1) can go.
-_HTTP = frozenset({Transport.TCP4, Transport.TCP6, Transport.UNIX})
+#: Where curl(1) can go, and where the kernel shows whether a connection has been accepted.
+TCP_AND_UNIX = frozenset({Transport.TCP4, Transport.TCP6, Transport.UNIX})
 
 #: A client is a program with arguments; what a shell does with a text is nothing that a contract can promise.
 _SHELLS = re.compile(r"(ba|da|z|k|c|tc|a|fi)?sh|busybox|env|sudo|su")
@@ -134,8 +134,19 @@ class HttpProbe(Asks):
 
     def wrong_transports(self, used: frozenset[Transport]) -> Iterator[str]:
         """Yield that curl has no way there."""
-        if wrong := sorted(used - _HTTP):
+        if wrong := sorted(used - TCP_AND_UNIX):
             yield f".kind: 'http' goes over tcp4, tcp6 and unix, not over {', '.join(wrong)}"
+
+
+class ConnectProbe(Asks):
+    """A client that says nothing: the service must accept its connection."""
+
+    kind: Literal["connect"]
+
+    def wrong_transports(self, used: frozenset[Transport]) -> Iterator[str]:
+        """Yield where nobody can see that."""
+        if wrong := sorted(used - TCP_AND_UNIX):
+            yield f".kind: 'connect' is for tcp4, tcp6 and unix, not for {', '.join(wrong)}"
 
 
 class ClientImage(Table):
@@ -197,10 +208,19 @@ class ExecProbe(Asks):
                 yield f".command: '{{{name}}}' stands for nothing over {', '.join(wrong)}"
 
 
+_KINDS: dict[str, type[Asks]] = {
+    "bytes": BytesProbe,
+    "connect": ConnectProbe,
+    "echo": EchoProbe,
+    "exec": ExecProbe,
+    "http": HttpProbe,
+}
+
+
 @functools.cache
 def kinds() -> dict[str, type[Asks]]:
     """Return kind -> table, in alphabetical order; raise UsageError for one of another package that can't be."""
-    return extended(GROUP, {"bytes": BytesProbe, "echo": EchoProbe, "exec": ExecProbe, "http": HttpProbe}, _refusal)
+    return extended(GROUP, _KINDS, _refusal)
 
 
 def _refusal(kind: str, table: object) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.contract.loading import checked, name_of
 from harness.contract.model import SCHEMA, Contract
+from harness.contract.probe import TCP_AND_UNIX
 from harness.core.errors import UnitsError
 from harness.core.transports import Transport
 
@@ -250,7 +251,7 @@ def contract_of(folder: UnitFolder, listening: Sequence[Listening]) -> Contract:
 
 def document_of(folder: UnitFolder, listening: Sequence[Listening]) -> tuple[dict[str, Any], bool]:
     """Return what such a contract's file would say, and whether its probe is a single table; raise UnitsError."""
-    given, single = _probes(folder, str(folder.path / PROBES))
+    given, single = _probes(folder)
     names = _names(listening)
     tables = [one.table | {"name": names[one]} for one in listening if one.table]
     aliases: dict[str, list[str]] = {}
@@ -259,7 +260,7 @@ def document_of(folder: UnitFolder, listening: Sequence[Listening]) -> tuple[dic
             aliases.setdefault(alias, []).append(names[one])
     probes: list[dict[str, Any]] = []
     mistakes = [*_twice(listening)]
-    for number, probe in enumerate(given.pop("probe")):
+    for number, probe in enumerate(given.pop("probe") or _accepted(tables)):
         meant = probe.get("socket")
         if meant is None:
             probes.append(probe)
@@ -270,6 +271,9 @@ def document_of(folder: UnitFolder, listening: Sequence[Listening]) -> tuple[dic
             mistakes.append(
                 (f"{PROBES}: probe[{number}].socket", f"no socket is called {meant!r:.80}; known are {known}")
             )
+    if not probes and not mistakes:
+        said = "there is no '[[probe]]', and no stream over TCP or a Unix socket: nobody knows what clients ask"
+        mistakes.append((PROBES, said))
     if mistakes:
         raise UnitsError(str(folder.path), mistakes)
     asked = {probe["socket"] for probe in probes if "socket" in probe}
@@ -299,7 +303,14 @@ def _names(listening: Sequence[Listening]) -> dict[Listening, str]:
     return found
 
 
-def _probes(folder: UnitFolder, where: str) -> tuple[dict[str, Any], bool]:
+def _accepted(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the probe of units of which nobody says what clients ask: streams are to accept their connections."""
+    there = {transport for table in tables for transport in table["transports"]}
+    streams = [transport for transport in Transport if transport in there & TCP_AND_UNIX]
+    return [{"kind": "connect", "transports": streams}] if streams else []
+
+
+def _probes(folder: UnitFolder) -> tuple[dict[str, Any], bool]:
     """Return the tables of `probes.toml`, the probes as a list, and whether there is one table of them."""
     try:
         data = tomllib.loads(folder.probes)
@@ -311,8 +322,6 @@ def _probes(folder: UnitFolder, where: str) -> tuple[dict[str, Any], bool]:
     probes = [probe] if isinstance(probe, dict) else probe
     if not isinstance(probes, list) or not all(isinstance(one, dict) for one in probes):
         mistakes.append((f"{PROBES}: probe", "expected a table, or an array of tables"))
-    elif not probes:
-        mistakes.append((where, "there is no '[[probe]]': nobody knows what clients ask"))
     if mistakes:
         raise UnitsError(str(folder.path), mistakes)
     return {**data, "probe": probes}, isinstance(probe, dict)

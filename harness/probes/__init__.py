@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
-from harness.contract import ExecProbe, HttpProbe, Probe, Sends
+from harness.contract import ConnectProbe, ExecProbe, HttpProbe, Probe, Sends
 from harness.core.deadline import Deadline
 from harness.core.transports import Endpoint
-from harness.probes import curl, native, program, socat
+from harness.probes import connect, curl, native, program, socat
 from harness.probes.custom import CustomProbe
 from harness.probes.judging import judge
 from harness.probes.program import Supplies
-from harness.probes.reading import Hopeless, settled
+from harness.probes.reading import LISTEN_ON_S, Hopeless, settled
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
 
@@ -35,6 +36,8 @@ def clients(promised: Probe) -> tuple[Client, ...]:
             return (Client.SOCAT, Client.NATIVE)
         case HttpProbe():
             return (Client.CURL, Client.NATIVE)
+        case ConnectProbe():
+            return (Client.NATIVE,)
         case ExecProbe():
             return (Client.EXEC,)
         case CustomProbe():
@@ -55,23 +58,30 @@ def ask(
     deadline: Deadline,
     supplies: Supplies | None = None,
     hopeless: Hopeless | None = None,
+    before_closing: Callable[[], object] = lambda: None,
+    listen_on_s: float = LISTEN_ON_S,
 ) -> Reply:
     """Let `client` ask the endpoint what the contract says; the reply is not judged here.
 
-    A client that reads by itself, socat and the native ones, gives up where `hopeless` has a reason.
+    A client that reads by itself, socat and the native ones, gives up where `hopeless` has a reason. A native one calls
+    `before_closing` while it has its reply and the connection, and listens on for bytes that nobody promised.
     """
-    match promised:
-        case Sends():
-            ask = native.ask if client is Client.NATIVE else socat.ask
+    match promised, client:
+        case Sends(), Client.NATIVE:
+            sent, end = promised.send.encode(), settled(promised)
+            return native.ask(session, endpoint, sent, deadline, 0.0, end, hopeless, before_closing, listen_on_s)
+        case Sends(), _:
             sent = promised.send.encode()
-            return ask(session, endpoint, sent, deadline, settled=settled(promised), hopeless=hopeless)
-        case HttpProbe():
-            if client is Client.NATIVE:
-                return native.ask_page(session, endpoint, promised.path, deadline, hopeless)
+            return socat.ask(session, endpoint, sent, deadline, settled=settled(promised), hopeless=hopeless)
+        case HttpProbe(), Client.NATIVE:
+            return native.ask_page(session, endpoint, promised.path, deadline, hopeless, before_closing, listen_on_s)
+        case HttpProbe(), _:
             return curl.ask(session, endpoint, promised.path, deadline)
-        case ExecProbe():
+        case ConnectProbe(), _:
+            return connect.ask(session, endpoint, deadline, hopeless, before_closing)
+        case ExecProbe(), _:
             return program.ask(session, endpoint, promised, supplies or Supplies(), deadline)
-        case CustomProbe():
+        case CustomProbe(), _:
             return promised.ask(session, endpoint, deadline)
     raise _unknown(promised)
 
@@ -83,6 +93,8 @@ def command(endpoint: Endpoint, promised: Probe, supplies: Supplies | None = Non
             return ("socat", "-", socat.address(endpoint, promised.send.encode(), half_close=promised.half_close))
         case HttpProbe():
             return ("curl", *endpoint.curl(promised.path))
+        case ConnectProbe():
+            return ("socat", "-u", endpoint.socat, "/dev/null")
         case ExecProbe():
             return program.command(endpoint, promised, supplies or Supplies())
         case CustomProbe():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.contract import ExecProbe, HttpProbe, Probe, Sends
+from harness.contract import ConnectProbe, ExecProbe, HttpProbe, Probe, Sends
 from harness.contract.types import matches
 from harness.core.errors import middle
 from harness.probes.custom import CustomProbe
@@ -16,6 +16,8 @@ def judge(reply: Reply, promised: Probe) -> str:
             return _judge_bytes(reply, promised)
         case HttpProbe():
             return _judge_page(reply, promised)
+        case ConnectProbe():
+            return f"expected to be accepted, and was not: {reply.complaint}" if reply.complaint else ""
         case ExecProbe():
             return _judge_program(reply, promised)
         case CustomProbe():

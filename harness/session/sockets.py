@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,18 +22,22 @@ _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 
-#: TCP_LISTEN, and TCP_CLOSE, which is the state of an UDP socket without a peer; as bits.
-_LISTEN, _CLOSE = 1 << 10, 1 << 7
+#: TCP_ESTABLISHED, TCP_CLOSE_WAIT, TCP_LISTEN, and TCP_CLOSE, which is the state of an UDP socket without a peer; as
+#: bits.
+_ESTABLISHED, _CLOSE_WAIT, _LISTEN, _CLOSE = 1 << 1, 1 << 8, 1 << 10, 1 << 7
 
 #: inet_diag_req_v2 and inet_diag_msg of <linux/inet_diag.h>.
-_INET_REQUEST = struct.Struct("=BBBxI48x")
+_INET_REQUEST = struct.Struct("=BBBxI2s2s44x")
 _INET = struct.Struct("=BBxx2s2s16s16s12xIIIII")
+
+#: A port that is not asked for.
+_ANY = b"\0\0"
 
 #: unix_diag_req and unix_diag_msg of <linux/unix_diag.h>; its flags and attributes.
 _UNIX_REQUEST = struct.Struct("=BBHIII8x")
 _UNIX = struct.Struct("=BBBxI8x")
-_SHOW_NAME, _SHOW_QUEUE = 0x1, 0x10
-_NAME, _QUEUE = 0, 4
+_SHOW_NAME, _SHOW_PEER, _SHOW_QUEUE = 0x1, 0x4, 0x10
+_NAME, _PEER, _QUEUE = 0, 2, 4
 
 #: vsock_diag_msg of <linux/vm_sockets_diag.h>; the request is that of Unix sockets.
 _VSOCK = struct.Struct("=BBBBIIIII8x")
@@ -79,13 +85,48 @@ def of(found: list[KernelSocket], listener: Listener) -> KernelSocket | None:
     )
 
 
+def is_accepted(session: Session, client: socket.socket) -> bool:
+    """Whether somebody has accepted a connection over IP or a Unix socket: only then its other end is a file.
+
+    Raises OSError where it was refused or reset.
+    """
+    with contextlib.suppress(BlockingIOError):
+        # Whoever has sent something, or the end, has accepted.
+        client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return True
+    with session.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as asked:
+        if client.family == socket.AF_UNIX:
+            own = os.fstat(client.fileno()).st_ino
+            request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, _ESTABLISHED, 0, _SHOW_PEER)
+            return all(peer for inode, peer in _peers(asked, request) if inode == own)
+        here, there = (port.to_bytes(2, "big") for port in (client.getsockname()[1], client.getpeername()[1]))
+        ends = [
+            _INET.unpack_from(data)[10]
+            # The other end of an IPv4 client may be a socket for both families.
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for data in _dump(
+                asked, _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, _ESTABLISHED | _CLOSE_WAIT, there, here)
+            )
+        ]
+        return all(ends)
+
+
+def _peers(asked: socket.socket, request: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the inode of each Unix socket and that of its other end, 0 for one that nobody has accepted."""
+    for data in _dump(asked, request):
+        inode = _UNIX.unpack_from(data)[3]
+        told = dict(_attributes(data[_UNIX.size :]))
+        if _PEER in told:
+            yield inode, int.from_bytes(told[_PEER], sys.byteorder)
+
+
 def _inet(asked: socket.socket) -> Iterator[KernelSocket]:
     for family in (socket.AF_INET, socket.AF_INET6):
         for kind, protocol, states in (
             (socket.SOCK_STREAM, socket.IPPROTO_TCP, _LISTEN),
             (socket.SOCK_DGRAM, socket.IPPROTO_UDP, _CLOSE),
         ):
-            for data in _dump(asked, _INET_REQUEST.pack(family, protocol, 0, states)):
+            for data in _dump(asked, _INET_REQUEST.pack(family, protocol, 0, states, _ANY, _ANY)):
                 told = _INET.unpack_from(data)
                 stream = kind == socket.SOCK_STREAM
                 port = int.from_bytes(told[2], "big")

@@ -96,7 +96,7 @@ def test_without_the_package_neither_is_known(contract: Path, tmp_path: Path) ->
     given = ("suites/test_replies.py", f"--harness-contract={contract}")
     kind = run_pytest(tmp_path, *given)
     assert kind.status == pytest.ExitCode.USAGE_ERROR
-    assert "unknown kind 'repeat'; known are bytes, echo, exec, http" in kind.output
+    assert "unknown kind 'repeat'; known are bytes, connect, echo, exec, http" in kind.output
     activation = run_pytest(tmp_path, *given, "--harness-activation=nice")
     assert activation.status == pytest.ExitCode.USAGE_ERROR
     assert "unknown: nice; known are generate, launcher, quadlet, unit" in activation.output

@@ -52,6 +52,32 @@ def test_a_unix_socket(harness_session: Session, tmp_path: Path) -> None:
     assert (found.waiting, found.backlog) == (1, 3)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", ""])
+def test_a_connection_is_accepted_or_waits(address: str, harness_session: Session, tmp_path: Path) -> None:
+    """By IPv4, by IPv6, by IPv4 at a socket for both, and by a Unix socket; also where it was closed again."""
+    family = socket.AF_UNIX if not address else socket.AF_INET6 if ":" in address else socket.AF_INET
+    with harness_session.socket(family, socket.SOCK_STREAM) as own:
+        if address:
+            own.bind(("::" if "ffff" in address else address, 0))
+        else:
+            own.bind(os.fspath(tmp_path / "s"))
+        own.listen()
+        where = (address.removeprefix("::ffff:"), own.getsockname()[1]) if address else own.getsockname()
+        of_client = socket.AF_INET if "ffff" in address else family
+        with (
+            harness_session.socket(of_client, socket.SOCK_STREAM) as client,
+            harness_session.socket(of_client, socket.SOCK_STREAM) as other,
+        ):
+            client.connect(where)
+            other.connect(where)
+            assert not sockets.is_accepted(harness_session, client)
+            accepted, _peer = own.accept()
+            assert sockets.is_accepted(harness_session, client)
+            assert not sockets.is_accepted(harness_session, other)
+            accepted.close()
+            assert sockets.is_accepted(harness_session, client)
+
+
 def test_one_socket_for_both_families(harness_session: Session) -> None:
     both = (Transport.TCP4, Transport.TCP6)
     with harness_session.socket(socket.AF_INET6, socket.SOCK_STREAM) as own:

@@ -52,7 +52,11 @@ RULES: dict[str, tuple[str, str, str]] = {
     "same path twice": (HEAD + UNIX + UNIX + BYTES, "sockets", "stands twice: ListenStream=echo"),
     "no probe": (HEAD + TCP, "probe", "required key is missing"),
     "no kind": (GOOD.replace('kind = "bytes"\n', ""), "probe", "'kind'"),
-    "unknown kind": (GOOD.replace('"bytes"', '"ftp"'), "probe", "'ftp'; known are bytes, echo, exec, http"),
+    "unknown kind": (GOOD.replace('"bytes"', '"ftp"'), "probe", "'ftp'; known are bytes, connect, echo, exec, http"),
+    "a connection over datagrams": (
+        HEAD + TCP.replace("tcp", "udp") + '[probe]\nkind = "connect"\n',
+        "probe.kind", "'connect' is for tcp4, tcp6 and unix, not for udp4",
+    ),
     "half-close by datagrams": (
         HEAD + TCP + TCP.replace("tcp", "udp") + BYTES + "half_close = true\n",
         "probe.half_close", "not udp4; give the datagrams a probe of their own",

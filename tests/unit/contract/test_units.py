@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract import Contract, Listening
+from harness.contract import ConnectProbe, Contract, Listening
 from harness.contract.units import UnitFolder, contract_of, is_unit_folder, read
 from harness.core.errors import ContractError, UnitsError
 from harness.core.transports import Transport
@@ -209,10 +209,19 @@ def test_probes_name_sockets_as_units_do(keys: list[str], labels: set[str]) -> N
     assert all(selected.units for selected in contract.selections)
 
 
+def test_units_without_probes() -> None:
+    """Each stream is to accept a connection; where there is none, nobody knows what to ask."""
+    contract = made("")
+    assert {type(probe) for probe in contract.probes} == {ConnectProbe}
+    assert {item for selected in contract.selections for item in selected.transports} == {"tcp4", "tcp6", "unix"}
+    folder = UnitFolder(Path("/a"), "shop", {})
+    with pytest.raises(UnitsError, match="no stream over TCP or a Unix socket"):
+        contract_of(folder, [one for one in LISTENING if one.kind == "Datagram"])
+
+
 @pytest.mark.parametrize(
     ("probes", "said"),
     [
-        ("", "there is no '[[probe]]'"),
         ("probe = 1", "expected a table, or an array of tables"),
         ("[image]\n[probe]\nkind = 'http'", "only 'probe', 'limits', 'budgets', 'promises'"),
         ("a = ", "Invalid value"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.contract import BytesProbe, ExecProbe, HttpProbe
+from harness.contract import BytesProbe, ConnectProbe, ExecProbe, HttpProbe
 from harness.core.transports import Endpoint, Transport
 from harness.probes import Client, Reply, Times, clients, judge
 from harness.probes.reading import settled
@@ -61,6 +61,13 @@ def test_bytes_are_compared_one_by_one(body: bytes, complaint: str, wrong: str) 
 def test_a_page_has_a_status_and_a_text(body: bytes, status: int, complaint: str, wrong: str) -> None:
     """The status is told before the text: a page of an error rarely has the right one."""
     assert judge(reply(body, complaint, status), PAGE) == wrong
+
+
+def test_a_connection_is_accepted_or_not() -> None:
+    """Nothing has to come of it."""
+    assert judge(reply(), ConnectProbe(kind="connect")) == ""
+    wrong = judge(reply(complaint="timed out after 3.0 s"), ConnectProbe(kind="connect"))
+    assert wrong == "expected to be accepted, and was not: timed out after 3.0 s"
 
 
 MATCHED = BytesProbe(kind="bytes", send="a", expect_pattern=r"^a+\n$")
