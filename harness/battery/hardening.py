@@ -62,6 +62,10 @@ def _option(image: ImageTable, **changes: object) -> ImageTable:
     return image.model_copy(update={"options": image.options.model_copy(update=changes)})
 
 
+def _without_network(image: ImageTable) -> ImageTable:
+    return image if image.own_network == "none" else image.model_copy(update={"network": "none"})
+
+
 def _no_capabilities(image: ImageTable) -> ImageTable:
     return image if "all" in image.options.cap_drop else _option(image, cap_drop=("all",), cap_add=())
 
@@ -83,7 +87,7 @@ def _no_home(image: ImageTable) -> ImageTable:
 ROOT = Rung("root", f'user = "{_NOBODY}"', _not_root)
 
 RUNGS = (
-    Rung("a network", 'network = "none"', lambda image: image.model_copy(update={"network": "none"})),
+    Rung("a network", 'network = "none"', _without_network),
     Rung("a writable root file system", "read_only = true", lambda image: image.model_copy(update={"read_only": True})),
     Rung("new privileges", 'options.security-opt = ["no-new-privileges"]', _no_new_privileges),
     Rung("capabilities", 'options.cap-drop = ["all"]', _no_capabilities),

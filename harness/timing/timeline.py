@@ -140,7 +140,7 @@ def of_activation(activated: Activated, transport: Transport, reply: Reply, offs
     seen[Mark.EXEC] = min(_time(notes["start"]) - offset, seen.get(Mark.REPLY, seen[Mark.END]))
     if not activated.sockets:
         return build(seen)  # the launcher listens, in a service that systemd has started long before
-    service = session.manager.properties(activated.service_of(transport))
+    service = session.manager.properties(activated.starter_of(transport))
     seen[Mark.JOB] = service["ConditionTimestampMonotonic"] / 1e6
     # Of a command: path, arguments, whether failure is ignored, real time and monotonic time of its start.
     seen[Mark.PODMAN] = service["ExecStart"][-1][4] / 1e6

@@ -28,6 +28,7 @@ from harness.session.session import Session
 from harness.session.spec import Bind
 from tests.helpers.runs import REPOSITORY, read_junit
 from tests.helpers.sessions import isolated
+from tests.helpers.units import of
 
 pytestmark = isolated
 
@@ -133,6 +134,24 @@ def test_the_suites_pass(harness_runtime: Runtime, tmp_path: Path) -> None:
         assert done.status == 0, f"{done.text}\n{texts}"
         assert set(outcomes.values()) == {"passed"}
         assert {"test_reply[echo-launcher-udp6]", "test_reply[httpd-generate-tcp4]"} <= set(outcomes)
+        assert left_behind(session) == []
+
+
+def test_a_proxy_before_its_container(harness_runtime: Runtime, tmp_path: Path) -> None:
+    """Unit files as people write them, with a port that the container publishes: both end when they are idle."""
+    folder = "examples/three-unit-proxy"
+    with of(REPOSITORY / folder, harness_runtime) as own:
+        (contract,) = own.contracts.values()
+        own.image(contract)
+    with login(harness_runtime, tmp_path) as session:
+        report = f"{session.paths.home}/report.xml"
+        chosen = ("-k", "tcp4 and (every_socket or same_run or idle or crash)", "-n", "0", "-p", "no:cacheprovider")
+        where = (f"--junitxml={report}", f"--harness-artifacts-dir={session.paths.home}/artifacts")
+        units = f"--harness-units={folder}"
+        done = run(session, "-m", "pytest", "-p", "xdist", "suites/test_battery.py", units, *chosen, *where)
+        outcomes, texts = read_junit(session.outside(report))
+        assert done.status == 0, f"{done.text}\n{texts}"
+        assert set(outcomes.values()) == {"passed"}
         assert left_behind(session) == []
 
 

@@ -85,7 +85,10 @@ def test_another_status(harness_session: Session, status: str, said: int) -> Non
 def test_a_page_without_the_text(harness_session: Session) -> None:
     """The right status does not make a page the right one."""
     with serving(harness_session, Transport.TCP4, lambda _request: page("200 OK", b"nothing")) as server:
-        assert judge(ask(harness_session, server.endpoint), PROMISED) == "was a page of 7 bytes that lacks 'title'"
+        assert (
+            judge(ask(harness_session, server.endpoint), PROMISED)
+            == "expected a page that contains 'title', got one of 7 bytes that does not"
+        )
 
 
 def test_headers(harness_session: Session) -> None:
@@ -218,7 +221,7 @@ def test_a_page_of_no_told_length_ends_with_its_connection(harness_session: Sess
     unending = b"HTTP/1.1 200 OK\r\n\r\na title\n"
     with serving(harness_session, Transport.TCP4, lambda _request: unending, closes=False) as server:
         reply = native.ask_page(harness_session, server.endpoint, "/", Deadline.after(0.5))
-    assert judge(reply, PROMISED).startswith("was a page, but timed out after ")
+    assert judge(reply, PROMISED).startswith("got a page as expected, but timed out after ")
     with serving(harness_session, Transport.TCP4, lambda _request: unending) as server:
         reply = native.ask_page(harness_session, server.endpoint, "/", Deadline.after(LIMIT_S))
     assert judge(reply, PROMISED) == ""

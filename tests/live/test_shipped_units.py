@@ -69,6 +69,13 @@ def test_each_socket_of_an_example_answers(
     assert {label.replace("echo@", "echo-") for label in found} == sockets
 
 
+@pytest.mark.parametrize("promise", [Promise.EVERY_SOCKET, Promise.CRASH, Promise.IDLE])
+def test_a_proxy_in_a_newer_distribution(promise: Promise, harness_runtime: Runtime) -> None:
+    """By the network that Podman 5 gives a container, and systemd's proxy of that release."""
+    for service in served(EXAMPLES / "three-unit-proxy", harness_runtime.beside("trixie")):
+        attempt(promise, Trial(service, Transport.TCP4))
+
+
 @pytest.mark.parametrize("activation", ["quadlet", "unit"])
 def test_what_is_written_of_a_contract_keeps_it(activation: str, harness_runtime: Runtime, tmp_path: Path) -> None:
     """`sah units` over two transports, with the probes of the contract; a Quadlet in Debian 13, a service here."""

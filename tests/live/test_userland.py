@@ -334,10 +334,11 @@ def namespace(folder: Path) -> str:
 def inside(name: str) -> list[str]:
     """Return the processes of a process namespace."""
     found = []
-    for space in Path("/proc").glob("[0-9]*/ns/pid"):
+    # Not by Path.glob(): it raises an error for a process that ends while it looks.
+    for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if os.fspath(space.readlink()) == name:
-                found.append(space.parts[2])
+            if folder.name.isdecimal() and os.fspath((folder / "ns/pid").readlink()) == name:
+                found.append(folder.name)
     return found
 
 
