@@ -33,7 +33,10 @@ _USAGE = 4
 _OF_CLIENT = ("http", "echo", "send", "expect")
 
 #: The options that say what an image listens on, and those that are for unit files only.
-_OF_IMAGE, _OF_UNITS = ("listen", "save"), ("instance", "image")
+_OF_IMAGE, _OF_UNITS = ("listen", "backend", "save"), ("instance", "image")
+
+#: Why an image behind a proxy makes one promise less.
+_WAIVER = "systemd-socket-proxyd closes its connections when it is told to stop"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +50,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="SOCKET",
         help="tcp4:PORT, tcp4,tcp6:PORT, unix:NAME, vsock:PORT; repeatable",
+    )
+    parser.add_argument(
+        "--backend",
+        metavar="PORT|PATH",
+        help="where a program listens that takes no sockets: a proxy passes clients on",
     )
     parser.add_argument("--http", metavar="PATH", help="ask for this page")
     parser.add_argument("--echo", action="store_true", help="expect back what is sent, whatever it is")
@@ -158,10 +166,17 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
     yield f"name = {json.dumps(name_of(options.what))}"
     yield "\n[image]"
     yield f"reference = {json.dumps(options.what)}"
+    where = options.backend
+    if where is not None:
+        place = f"port = {where}" if where.isdecimal() else f"path = {json.dumps(where)}"
+        yield f"backend = {{ {place} }}"
     for text in options.listen:
         yield from _socket(text)
     yield ""
     yield from _probe(options)
+    if options.backend is not None:
+        yield "[promises]"
+        yield f"no_reply_lost = {json.dumps(_WAIVER)}\n"
 
 
 def _probe(options: argparse.Namespace) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.contract import EchoProbe, HttpProbe, load
+from harness.contract import BackendTable, EchoProbe, HttpProbe, Promise, load
 from harness.core.transports import Transport
 from tests.helpers.contracts import GOOD, written
 
@@ -70,6 +70,20 @@ def test_options_of_the_run(commands: list[list[str]], tmp_path: Path) -> None:
 
 
 IMAGE = "localhost/hello"
+
+
+@pytest.mark.usefixtures("commands")
+@pytest.mark.parametrize(
+    ("where", "backend"),
+    [("80", BackendTable(port=80)), ("/run/web/a.sock", BackendTable(path="/run/web/a.sock"))],
+)
+def test_an_image_that_takes_no_sockets(where: str, backend: BackendTable, tmp_path: Path) -> None:
+    """It says where its program listens; the promise that no proxy keeps is waived, with the reason."""
+    contract = load(saved(tmp_path, "--listen=tcp4:8080", "--http=/", f"--backend={where}"))
+    assert contract.image.backend == backend
+    assert set(contract.promises) == {Promise.NO_REPLY_LOST}
+
+
 TCP = "--listen=tcp4:3000"
 
 
@@ -81,6 +95,8 @@ TCP = "--listen=tcp4:3000"
         ((IMAGE, TCP, "--echo", "--http=/"), "One of '--http PATH'"),
         ((IMAGE, TCP, "--http=/", "--send=x"), "One of '--http PATH'"),
         ((IMAGE, "--listen=tcp4", "--echo"), "'--listen tcp4' is no socket."),
+        ((IMAGE, TCP, "--echo", "--backend=a/b"), "image.backend.path: allowed is an absolute path"),
+        ((IMAGE, TCP, "--echo", "--backend=0"), "image.backend.port: Input should be greater than or equal to 1"),
         ((IMAGE, "--listen=tcp5:1", "--echo"), "'--listen tcp5:1' is no socket."),
         ((IMAGE, "--listen=tcp4:80", "--echo"), "sockets[0].port: expected a number from 1024 on"),
         ((IMAGE, "--listen=tcp4:x", "--echo"), "a 'tcp4' socket takes 'port' and no 'path'"),
