@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import socket
@@ -17,7 +18,7 @@ from harness import contract, probes
 from harness.activation.service import Service
 from harness.capabilities.table import Capabilities
 from harness.cli.command import Command, say
-from harness.contract import Contract, Sends
+from harness.contract import BackendTable, Contract, Sends
 from harness.core import progress
 from harness.core.cache import default_folder
 from harness.core.deadline import Deadline
@@ -47,6 +48,9 @@ end=$(date +%s%N)
 
 #: An image that keeps every promise, and one that keeps none.
 _SOUND, _DEAD = Path("tests/faults"), Path("tests/broken/dies-on-start")
+
+#: The same server as a program that takes its socket, and as one that listens by itself.
+_TAKES, _LISTENS = Path("tests/stranger/bytes"), Path("tests/stranger/listens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +219,36 @@ def batteries(progress: Progress, rounds: int) -> Iterator[Row]:
         yield Row(name, seen, f"{wrong[name]} of {rounds} wrong")
 
 
+def proxied(progress: Progress, rounds: int) -> Iterator[Row]:
+    """Wake by turns a program that takes its socket, and one behind a proxy, at a port and at a path."""
+    listens = contract.load(_LISTENS)
+    at_path = BackendTable(path="/run/own/own.sock")
+    command = (*listens.image.command[:-2], str(at_path.path), "0")
+    image = listens.image.model_copy(update={"backend": at_path, "command": command})
+    subjects = {
+        "cold, its socket": contract.load(_TAKES),
+        "cold, proxied to a port": listens,
+        "cold, proxied to a path": listens.model_copy(update={"image": image}),
+    }
+    took: dict[str, list[float]] = {name: [] for name in subjects}
+    with contextlib.ExitStack() as stack:
+        runtime = stack.enter_context(Runtime(Settings(), progress))
+        services = {}
+        for name, subject in subjects.items():
+            session = stack.enter_context(runtime.quiet_session())
+            services[name] = stack.enter_context(runtime.service(subject, session=session))
+        for _ in range(rounds):
+            for name, service in services.items():
+                took[name].append(service.ask_cold(Transport.TCP4, Client.NATIVE).times.whole_s)
+                service.stop_service()
+    own = took["cold, its socket"]
+    for name, values in took.items():
+        yield Row(name, milliseconds(values), ratio(values, own))
+
+
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batteries", type=int, metavar="ROUNDS", help="run this many batteries, and nothing else")
+    parser.add_argument("--proxied", type=int, metavar="ROUNDS", help="compare cold activations behind a proxy")
     parser.add_argument("--contract", type=Path, default=Path("containers/echo"), help="what to activate")
     parser.add_argument("--suites", type=Path, default=Path("suites"), help="the suites to run as a whole")
     parser.add_argument("--rounds", type=int, default=15, help="how often to measure each thing (default: 15)")
@@ -230,6 +262,8 @@ def _bench(options: argparse.Namespace) -> int:
     )
     if options.batteries:
         rows = batteries(progress.to_stderr, options.batteries)
+    if options.proxied:
+        rows = proxied(progress.to_stderr, options.proxied)
     for row in rows:
         say(f"{row.what:42} {row.value:42} {row.against}")
         sys.stdout.flush()
