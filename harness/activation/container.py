@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from harness.activation.base import Workload
 from harness.contract import Contract, ImageTable, VolumeTable
+from harness.contract.placeholders import filled
 from harness.contract.types import HOME
 from harness.core.transports import Listener
 from harness.session.session import Session
@@ -24,9 +25,9 @@ def build_workload(
         contract.name,
         image,
         tuple(listeners),
-        tuple(_filled(argument, home) for argument in contract.image.command),
+        tuple(filled(_filled(argument, home), listeners) for argument in contract.image.command),
         contract.limits.stop_s,
-        tuple(_options(contract, home)),
+        tuple(_options(contract, home, listeners)),
         contract.image.handover,
         contract.image.ready,
         contract.image.backend,
@@ -43,11 +44,12 @@ def preview_workload(contract: Contract, image: str, home: str) -> Workload:
     return build_workload(contract, image, placed, home)
 
 
-def _options(contract: Contract, home: str) -> Iterator[str]:
+def _options(contract: Contract, home: str, listeners: Sequence[Listener]) -> Iterator[str]:
     """Yield podman's options for what the contract's image says, but for what an activation adds."""
     image = contract.image
     yield f"--network={image.own_network}"
-    yield from (f"--env={name}={_filled(text, home)}" for name, text in image.environment.items())
+    variables = {name: filled(_filled(text, home), listeners) for name, text in image.environment.items()}
+    yield from (f"--env={name}={text}" for name, text in variables.items())
     yield from (f"--user={image.user}",) if image.user else ()
     yield from ("--read-only",) if image.read_only else ()
     yield from ("--init",) if image.init else ()

@@ -72,10 +72,11 @@ class Shipped(InstalledUnits):
 
     def remove(self) -> None:
         """Stop all that the folder has brought, whoever has started it, and remove its files."""
-        everything = (*self.sockets, *self.services, *self._folder.generated)
-        self.session.manager.stop_together(everything, Deadline.after(self.workload.stop_s + UNIT_LIMIT_S))
+        # Nobody looks at this end, and some containers take a second for theirs.
         for name in set(self.containers.values()):
             kill_container(self.session, name)
+        everything = (*self.sockets, *self.services, *self._folder.generated)
+        self.session.manager.stop_together(everything, Deadline.after(self.workload.stop_s + UNIT_LIMIT_S))
         for name in self._texts:
             self.session.remove(path_of(self.session, name))
         self.session.manager.reload()

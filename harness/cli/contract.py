@@ -24,6 +24,7 @@ from harness.contract import (
     load,
     units,
 )
+from harness.contract.placeholders import unknown
 from harness.core import account, progress
 from harness.core.errors import ImageError, UsageError
 from harness.core.transports import Endpoint
@@ -155,6 +156,8 @@ def _understood(contract: Contract) -> Iterator[str]:
     for selected in contract.selections:
         for transport in selected.transports:
             yield f"  probe    {selected.label(transport)}: {_asked(selected.probe(transport))}"
+    for key, text in image.spoken.items():
+        yield from (f"  note     {key}: {word} means nothing, and stays as it is" for word in unknown(text))
     limits = contract.limits
     first = "" if limits.first_s is None else f"first {limits.first_s:g} s, "
     yield f"  limits   {first}cold {limits.cold_s:g} s, warm {limits.warm_s:g} s, stop {limits.stop_s:g} s"

@@ -184,6 +184,12 @@ class ImageTable(Table):
     options: OptionsTable = OptionsTable()
 
     @property
+    def spoken(self) -> dict[str, str]:
+        """Key -> text of what may have placeholders for sockets."""
+        command = {f"image.command[{number}]": text for number, text in enumerate(self.command)}
+        return command | {f"image.environment.{name}": text for name, text in self.environment.items()}
+
+    @property
     def own_network(self) -> str:
         """The container's network; by default none, or one of its own where a port of it is published."""
         return self.network or ("private" if self.backend and self.backend.port else "none")

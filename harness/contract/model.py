@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from harness.contract import placeholders
 from harness.contract.image import ImageTable, Ready
 from harness.contract.probe import ClientImage, EchoProbe, ExecProbe, Probe
 from harness.contract.promises import Promise, Waivers
@@ -106,7 +107,8 @@ class Contract(Table):
     @classmethod
     def _sockets_fit(cls, sockets: tuple[SocketTable, ...], given: ValidationInfo) -> tuple[SocketTable, ...]:
         found = [*_among_sockets([table.listener for table in sockets])]
-        found += _beyond_a_proxy(given.data["image"], sockets) if "image" in given.data else []
+        if "image" in given.data:
+            found += [*_beyond_a_proxy(given.data["image"], sockets), *_misplaced(given.data["image"], sockets)]
         _refuse(found)
         return sockets
 
@@ -236,6 +238,12 @@ def _among_sockets(listeners: Sequence[Listener]) -> Iterator[_Mistake]:
         yield (), "at least one is needed"
     elif not asked:
         yield (), "none is probed: at least one must not say 'probed = false'"
+
+
+def _misplaced(image: ImageTable, sockets: Sequence[SocketTable]) -> Iterator[_Mistake]:
+    listeners = [table.listener for table in sockets]
+    for key, text in image.spoken.items():
+        yield from (((), f"{key}: {what}") for what in placeholders.mistakes(text, listeners))
 
 
 def _beyond_a_proxy(image: ImageTable, sockets: Sequence[SocketTable]) -> Iterator[_Mistake]:

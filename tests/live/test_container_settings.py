@@ -24,6 +24,7 @@ from harness.images.store import Image
 from harness.plugin import bundle
 from harness.runtime.runtime import Runtime
 from harness.session.session import Session
+from tests.helpers.contracts import BYTES, HEAD, TCP, written
 from tests.helpers.runs import SETTINGS, run_pytest
 
 Open = Callable[..., AbstractContextManager[Service]]
@@ -113,6 +114,29 @@ def test_nothing_made_for_a_test_outlives_it(opened: Open, harness_session: Sess
     assert not re.search("harness-settings", "".join(left))
     assert not set(first.values()) & set(second.values())
     assert told["starts"] == 1
+
+
+#: A program that is told its socket in the way of php-fpm, and tells whoever comes what it was told.
+TOLD = r"""
+import os, socket
+where, _, number = os.environ["SOCKETS"].partition("=")
+connection, _peer = socket.socket(fileno=int(number)).accept()
+connection.sendall(f"{where} ".encode() + b"{port}\n")
+"""
+
+
+@pytest.mark.harness_activations
+def test_a_program_is_told_its_socket(
+    harness_activation_name: str, tmp_path: Path, built: Callable[[str], Image], harness_runtime: Runtime
+) -> None:
+    """By placeholders in its command and its environment: at the port that the session has chosen."""
+    probe = BYTES.replace('send = "a"\nexpect = "a"', r"expect_pattern = '^127\.0\.0\.1:\d+ \d+\n$'")
+    command = f"command = ['/usr/bin/python3', '-I', '-S', '-c', '''{TOLD}''']\n"
+    image = f'[image]\n{command}environment = {{ SOCKETS = "{{address}}={{fd}}" }}\n'
+    whole = load(written(tmp_path, f"{HEAD.replace('echo', 'told')}{TCP}{probe}{image}"))
+    with harness_runtime.service(whole, harness_activation_name, built("tests/settings")) as service:
+        port = service.activated.workload.endpoints[Transport.TCP4].port
+        assert service.ask_cold(Transport.TCP4).body == f"127.0.0.1:{port} {port}\n".encode()
 
 
 # -- readiness --------------------------------------------------------------------------------------------------------
