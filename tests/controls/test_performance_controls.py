@@ -71,12 +71,19 @@ CONTROLS = {
 def test_red_for_its_own_reason(
     control: Control, built: Callable[[str], Image], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The one test that is run is red, by the one assertion."""
+    """The one test that is run is red, by the one assertion.
+
+    Some controls make two ways cost the same, and the host's noise may still tell them apart: each has three tries.
+    """
     arguments = [word for pair in control.rewrites.items() for word in ("--rewrite", *pair)]
     handover, _echo = built("containers/handover"), built("containers/echo")
     if control.image:
         arguments += [f"--harness-contract={BROKEN}/{control.image}", f"--harness-image=handover={handover.reference}"]
-    run = run_pytest(tmp_path_factory.mktemp("run"), control.test, "-p", "tests.controls.mutations", *arguments)
+    command = (control.test, "-p", "tests.controls.mutations", *arguments)
     name = control.test.partition("::")[2]
+    for _try in range(3):
+        run = run_pytest(tmp_path_factory.mktemp("run"), *command)
+        if run.status:
+            break
     assert (run.status, run.outcomes) == (1, {name: "failed"}), run.output
     assert_has(run.texts[name], control.words)

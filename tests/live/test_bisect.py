@@ -105,7 +105,7 @@ def test_a_shell_that_forks(find: Callable[..., Bisection]) -> None:
     """LISTEN_PID names the shell; the way out is to exec."""
     # The program ends within a tenth of a second, in which a busy machine may see its shell alone, or nothing.
     tries = (find("shell-wrapper", "launcher", "unit") for _try in range(3))
-    found = next(one for one in tries if "forks" in str(one))
+    found = next(one for one in tries if "forks" in str(one.steps[-1].seen))
     assert found.guilty is Layer.PROGRAM, found
     assert "the first layer that loses the socket is the program in the container" in str(found)
     (why,) = found.steps[-1].seen
