@@ -10,6 +10,7 @@ from harness.activation import quadlet
 from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up, kill_container
 from harness.activation.units import InstalledUnits, path_of, refuse_known
 from harness.contract import Contract, Listening, UnitFolder
+from harness.contract.units import PROBES
 from harness.core.deadline import Deadline
 from harness.core.errors import CapabilityMissing, UnitsError
 from harness.core.hints import hint
@@ -131,6 +132,26 @@ def listening(session: Session, folder: UnitFolder) -> tuple[Listening, ...]:
     if mistakes:
         raise UnitsError(str(folder.path), mistakes)
     return tuple(found)
+
+
+#: What Restart= of systemd.service(5) says for a program that ends with the status 0.
+_ENDLESS = ("always", "on-success")
+
+
+def refuse_endless(session: Session, folder: UnitFolder, contract: Contract) -> None:
+    """Raise UnitsError where systemd starts a service again that its own limits let sleep; the units are loaded."""
+    if contract.limits.idle_exit_s is None:
+        return
+    woken = dict.fromkeys(name for unit in folder.sockets for name in _triggered(session, unit))
+    mistakes = []
+    for service in woken:
+        with contextlib.suppress(NoSuchUnit):
+            (restart,) = session.manager.get(service, "Service.Restart")
+            if restart in _ENDLESS:
+                said = f"'Restart={restart}' starts it again when it has ended as idle, and 'limits.idle_exit_s' in "
+                mistakes.append((service, f"{said}'{PROBES}' says that it sleeps then; leave one of them out"))
+    if mistakes:
+        raise UnitsError(str(folder.path), mistakes)
 
 
 @contextlib.contextmanager

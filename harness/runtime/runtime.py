@@ -108,7 +108,9 @@ class Runtime:
     def _of_units(self, folder: UnitFolder) -> Contract:
         """Return the contract of unit files, whose sockets are asked of systemd; it has them for a moment."""
         with shipped.loaded(self.session(), folder) as listening:
-            return units.contract_of(folder, listening)
+            made = units.contract_of(folder, listening)
+            shipped.refuse_endless(self.session(), folder, made)
+        return made
 
     def contract(self, name: str) -> Contract:
         """Return the contract `name`; raise UsageError where the run has none such."""

@@ -249,6 +249,11 @@ def no_such_program(folder: Path) -> None:
     change(folder / "echo.service", "ExecStart=podman run", "ExecStart=/usr/bin/podman-compose run")
 
 
+def never_idle(folder: Path) -> None:
+    change(folder / "echo.service", "[Service]\n", "[Service]\nRestart=always\n")
+    change(folder / "probes.toml", "stop_s = 5.0", "stop_s = 5.0\nidle_exit_s = 2")
+
+
 WRONG: dict[Callable[[Path], None], tuple[type[HarnessError], str]] = {
     second_port_is_dead: (PromiseBroken, r"over tcp4@admin, .*accepts nothing on the socket 'admin' \(tcp4\)"),
     listens_by_itself: (
@@ -263,6 +268,10 @@ WRONG: dict[Callable[[Path], None], tuple[type[HarnessError], str]] = {
     probe_of_no_socket: (
         UnitsError,
         r"probe\[1\]\.socket: no socket is called 'metrics'; known are admin, admin\.2, web",
+    ),
+    never_idle: (
+        UnitsError,
+        r"echo\.service: 'Restart=always' starts it again .* 'limits\.idle_exit_s' in",
     ),
     no_such_program: (ProbeFailed, r"(?s)podman-compose"),
 }
