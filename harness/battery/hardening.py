@@ -16,7 +16,7 @@ from harness.activation.service import Service
 from harness.battery import serving
 from harness.battery.trial import Trial
 from harness.contract import Contract, ImageTable
-from harness.core.errors import HarnessError, ProbeFailed
+from harness.core.errors import Blame, HarnessError, ProbeFailed
 from harness.core.transports import Transport
 
 #: Opens a contract's service.
@@ -33,6 +33,8 @@ class Held(StrEnum):
     ALREADY = "has it already"
     COULD = "could add"
     NEEDS = "needs it"
+    #: This machine can't set it.
+    UNTRIED = "can't be tried here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class Step:
     said: str = ""
 
     def __str__(self) -> str:
-        more = {Held.ALREADY: "", Held.COULD: f": {self.rung.line}", Held.NEEDS: f": {self.said}"}
-        return f"without {self.rung.without}: {self.held}{more[self.held]}"
+        more = {Held.ALREADY: "", Held.COULD: self.rung.line}.get(self.held, self.said)
+        return f"without {self.rung.without}: {self.held}{': ' if more else ''}{more}"
 
 
 def _option(image: ImageTable, **changes: object) -> ImageTable:
@@ -84,6 +86,14 @@ def _no_home(image: ImageTable) -> ImageTable:
     return image.model_copy(update={"environment": {"HOME": "/nonexistent"} | dict(image.environment)})
 
 
+def _few_processes(image: ImageTable) -> ImageTable:
+    return image if image.options.pids_limit else _option(image, pids_limit=64)
+
+
+def _little_memory(image: ImageTable) -> ImageTable:
+    return image if image.options.memory else _option(image, memory="128m")
+
+
 ROOT = Rung("root", f'user = "{_NOBODY}"', _not_root)
 
 RUNGS = (
@@ -93,6 +103,8 @@ RUNGS = (
     Rung("capabilities", 'options.cap-drop = ["all"]', _no_capabilities),
     ROOT,
     Rung("a home folder", 'environment.HOME = "/nonexistent"', _no_home),
+    Rung("more than 64 processes", "options.pids-limit = 64", _few_processes),
+    Rung("more than 128 MiB", 'options.memory = "128m"', _little_memory),
 )
 
 
@@ -112,10 +124,11 @@ def ladder(contract: Contract, opened: Open) -> Iterator[Step]:
             with opened(harder) as service:
                 serving.every_socket(Trial(service, transport))
                 service.stop_service()
-        except ProbeFailed as error:
-            yield Step(rung, Held.NEEDS, error.wrong)
         except HarnessError as error:
-            yield Step(rung, Held.NEEDS, error.sentence)
+            if error.blame in (Blame.MACHINE, Blame.HARNESS):
+                yield Step(rung, Held.UNTRIED, error.hint)
+            else:
+                yield Step(rung, Held.NEEDS, error.wrong if isinstance(error, ProbeFailed) else error.sentence)
         else:
             contract = harder
             yield Step(rung, Held.COULD)

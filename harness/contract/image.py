@@ -135,7 +135,9 @@ class OptionsTable(Table):
     entrypoint: _Absolute | None = None
     group_add: Annotated[tuple[_Group, ...], Field(alias="group-add")] = ()
     hostname: _HostName | None = None
+    memory: Size | None = None
     pid: Literal["host"] | None = None
+    pids_limit: Annotated[Annotated[int, Field(ge=1, le=65536)] | None, Field(alias="pids-limit")] = None
     security_opt: Annotated[tuple[Literal["no-new-privileges", "label=disable"], ...], Field(alias="security-opt")] = ()
     shm_size: Annotated[Size | None, Field(alias="shm-size")] = None
     stop_signal: Annotated[_Signal | None, Field(alias="stop-signal")] = None

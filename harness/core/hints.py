@@ -85,6 +85,11 @@ _STARTS = (
         Blame.MACHINE,
     ),
     Hint(
+        r"controller `\w+` is not available|opening file `(cpu|io|memory|pids)\.",
+        "The session's cgroup lacks a controller that a limit takes; cgroups of version 2 with all of them have it.",
+        Blame.MACHINE,
+    ),
+    Hint(
         r"sd-bus call|cgroups?:|systemd.*not supported|systemd cgroup flag",
         "The OCI runtime can't use systemd's cgroups; 'python -m harness doctor' names a runtime that can.",
         Blame.MACHINE,

@@ -96,6 +96,10 @@ def test_what_an_image_can_live_without(harness_runtime: Runtime) -> None:
     command = ("/bin/sh", "-c", f"touch /usr/local/lib/written && exec {program}")
     image = contract.image.model_copy(update={"command": command, "user": "root"})
     steps = list(ladder(contract.model_copy(update={"image": image}), harness_runtime.service))
+    # Whether podman may set limits depends on the machine's cgroups; it is asked.
+    limits = ("podman", "run", "--rm", "--network=none", "--pids-limit=64", "--memory=128m")
+    reference = harness_runtime.image(contract).reference
+    limited = not harness_runtime.session().run([*limits, reference, "/bin/true"], check=False).status
     assert {step.rung.without: step.held for step in steps} == {
         "a network": Held.ALREADY,
         "a writable root file system": Held.NEEDS,
@@ -103,7 +107,10 @@ def test_what_an_image_can_live_without(harness_runtime: Runtime) -> None:
         "capabilities": Held.COULD,
         "root": Held.NEEDS,
         "a home folder": Held.COULD,
+        **dict.fromkeys(("more than 64 processes", "more than 128 MiB"), Held.COULD if limited else Held.UNTRIED),
     }
+    untried = {str(step) for step in steps if step.held is Held.UNTRIED}
+    assert all("can't be tried here: The session's cgroup lacks a controller" in step for step in untried)
     needed = {step.rung.without: str(step) for step in steps if step.held is Held.NEEDS}
     assert "without root: needs it: over tcp4, the program ended with status 1" in needed["root"]
 

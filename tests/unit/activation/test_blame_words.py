@@ -12,6 +12,10 @@ NO_PROGRAM = (
     "Error: crun: executable file `/x` not found: No such file or directory: "
     "OCI runtime attempted to invoke a command that was not found"
 )
+NO_MEMORY = (
+    "Error: crun: opening file `memory.max` for writing: No such file or directory: "
+    "OCI runtime attempted to invoke a command that was not found"
+)
 EXEC = "echo.service: Failed at step EXEC spawning /usr/bin/podman: No such file or directory"
 
 
@@ -28,6 +32,8 @@ EXEC = "echo.service: Failed at step EXEC spawning /usr/bin/podman: No such file
         (125, "Error: something that nobody has seen before", "", Blame.UNKNOWN),
         (126, "", "", Blame.UNKNOWN),
         (127, NO_PROGRAM, "", Blame.IMAGE),
+        (127, NO_MEMORY, "", Blame.MACHINE),
+        (126, "Error: crun: the requested cgroup controller `pids` is not available", "", Blame.MACHINE),
         (127, "", "", Blame.UNKNOWN),
         (203, "", EXEC, Blame.MACHINE),
         (226, "", "", Blame.UNKNOWN),

@@ -57,6 +57,8 @@ LINES = {
     "--security-opt=label=disable": "SecurityLabelDisable=true",
     "--security-opt=no-new-privileges": "NoNewPrivileges=true",
     "--security-opt=seccomp=x": "PodmanArgs=--security-opt=seccomp=x",
+    "--memory=128m": "PodmanArgs=--memory=128m",
+    "--pids-limit=64": "PodmanArgs=--pids-limit=64",
     "--shm-size=1m": "ShmSize=1m",
     "--stop-signal=SIGQUIT": "PodmanArgs=--stop-signal=SIGQUIT",
     "--tmpfs=/x:mode=1777,size=64m": "Tmpfs=/x:mode=1777,size=64m",
