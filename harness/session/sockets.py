@@ -22,9 +22,8 @@ _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 
-#: TCP_ESTABLISHED, TCP_CLOSE_WAIT, TCP_LISTEN, and TCP_CLOSE, which is the state of an UDP socket without a peer; as
-#: bits.
-_ESTABLISHED, _CLOSE_WAIT, _LISTEN, _CLOSE = 1 << 1, 1 << 8, 1 << 10, 1 << 7
+#: TCP_ESTABLISHED, TCP_LISTEN, and TCP_CLOSE, which is the state of an UDP socket without a peer; as bits.
+_ESTABLISHED, _LISTEN, _CLOSE = 1 << 1, 1 << 10, 1 << 7
 
 #: inet_diag_req_v2 and inet_diag_msg of <linux/inet_diag.h>.
 _INET_REQUEST = struct.Struct("=BBBxI2s2s44x")
@@ -88,7 +87,8 @@ def of(found: list[KernelSocket], listener: Listener) -> KernelSocket | None:
 def is_accepted(session: Session, client: socket.socket) -> bool:
     """Whether somebody has accepted a connection over IP or a Unix socket: only then its other end is a file.
 
-    Raises OSError where it was refused or reset.
+    An other end that the kernel does not show is none: it may have no room for the connection, or wait for its first
+    byte, see TCP_DEFER_ACCEPT in tcp(7). Raises OSError where the connection was refused or reset.
     """
     with contextlib.suppress(BlockingIOError):
         # Whoever has sent something, or the end, has accepted.
@@ -98,17 +98,14 @@ def is_accepted(session: Session, client: socket.socket) -> bool:
         if client.family == socket.AF_UNIX:
             own = os.fstat(client.fileno()).st_ino
             request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, _ESTABLISHED, 0, _SHOW_PEER)
-            return all(peer for inode, peer in _peers(asked, request) if inode == own)
+            return any(peer for inode, peer in _peers(asked, request) if inode == own)
         here, there = (port.to_bytes(2, "big") for port in (client.getsockname()[1], client.getpeername()[1]))
-        ends = [
+        return any(
             _INET.unpack_from(data)[10]
             # The other end of an IPv4 client may be a socket for both families.
             for family in (socket.AF_INET, socket.AF_INET6)
-            for data in _dump(
-                asked, _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, _ESTABLISHED | _CLOSE_WAIT, there, here)
-            )
-        ]
-        return all(ends)
+            for data in _dump(asked, _INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, _ESTABLISHED, there, here))
+        )
 
 
 def _peers(asked: socket.socket, request: bytes) -> Iterator[tuple[int, int]]:

@@ -78,6 +78,21 @@ def test_a_connection_is_accepted_or_waits(address: str, harness_session: Sessio
             assert sockets.is_accepted(harness_session, client)
 
 
+def test_a_connection_whose_other_end_is_not_there_yet(harness_session: Session) -> None:
+    """The client is connected, and the kernel shows no other end before its first byte: nobody has accepted."""
+    with harness_session.socket(socket.AF_INET, socket.SOCK_STREAM) as own:
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+        own.bind(("127.0.0.1", 0))
+        own.listen()
+        with harness_session.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+            client.connect(own.getsockname())
+            assert not sockets.is_accepted(harness_session, client)
+            client.sendall(b"hello")
+            assert not sockets.is_accepted(harness_session, client)
+            with own.accept()[0]:
+                assert sockets.is_accepted(harness_session, client)
+
+
 def test_one_socket_for_both_families(harness_session: Session) -> None:
     both = (Transport.TCP4, Transport.TCP6)
     with harness_session.socket(socket.AF_INET6, socket.SOCK_STREAM) as own:
