@@ -1,4 +1,7 @@
-"""Where the processor time of a command goes: each process that ends while it runs, as the kernel accounts for it."""
+"""Where the processor time of a command goes: each process that ends while it runs, as the kernel accounts for it.
+
+The kernel cuts the time of each to hundredths of a second, so that what takes less, as socat does, counts as nothing.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ class Usage:
         """Processor time in seconds."""
         return self.user_s + self.system_s
 
-    def with_(self, other: Usage) -> Usage:
+    def __add__(self, other: Usage) -> Usage:
         """Return the sum, under the own name."""
         return Usage(
             self.program,
@@ -63,7 +66,7 @@ def usages(records: bytes) -> list[Usage]:
         # The name is the first 15 bytes of comm, see prctl(2); who is a thread of a program may have set another.
         program = name.partition(b"\0")[0].decode(errors="replace")
         one = Usage(program, 1, _seconds(user), _seconds(system))
-        found[program] = found.get(program, Usage(program)).with_(one)
+        found[program] = found.get(program, Usage(program)) + one
     return sorted(found.values(), key=lambda usage: -usage.total_s)
 
 
@@ -93,7 +96,7 @@ def table(found: Sequence[Usage], took_s: float, idle_s: float) -> Iterator[str]
 def _sum(name: str, found: Iterable[Usage]) -> Usage:
     total = Usage(name)
     for one in found:
-        total = total.with_(one)
+        total += one
     return total
 
 

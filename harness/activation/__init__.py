@@ -47,8 +47,8 @@ def ways(contract: Contract, chosen: Mapping[str, Activation]) -> Mapping[str, A
     Unit files are activated as they are, and a program that takes no sockets behind a proxy; all others by what was
     chosen.
     """
-    only = "shipped" if contract.units else "proxied" if contract.image.backend else ""
-    return {only: _ONLY[only]} if only else chosen
+    only = shipped.SHIPPED if contract.units else proxied.PROXIED if contract.image.backend else None
+    return {only.name: only} if only else chosen
 
 
 def refuse_other(contract: Contract, way: Activation) -> None:

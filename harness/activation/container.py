@@ -25,7 +25,7 @@ def build_workload(
         contract.name,
         image,
         tuple(listeners),
-        tuple(filled(_filled(argument, home), listeners) for argument in contract.image.command),
+        tuple(filled(_at_home(argument, home), listeners) for argument in contract.image.command),
         contract.limits.stop_s,
         tuple(_options(contract, home, listeners)),
         contract.image.handover,
@@ -47,25 +47,25 @@ def preview_workload(contract: Contract, image: str, home: str) -> Workload:
 def _options(contract: Contract, home: str, listeners: Sequence[Listener]) -> Iterator[str]:
     """Yield podman's options for what the contract's image says, but for what an activation adds."""
     image = contract.image
-    yield f"--network={image.own_network}"
-    variables = {name: filled(_filled(text, home), listeners) for name, text in image.environment.items()}
+    yield f"--network={image.podman_network}"
+    variables = {name: filled(_at_home(text, home), listeners) for name, text in image.environment.items()}
     yield from (f"--env={name}={text}" for name, text in variables.items())
     yield from (f"--user={image.user}",) if image.user else ()
     yield from ("--read-only",) if image.read_only else ()
     yield from ("--init",) if image.init else ()
     yield from (_volume(contract, volume, home) for volume in image.volumes)
-    yield from (f"--tmpfs={_filled(mount.path, home)}:mode={mount.mode},size={mount.size}" for mount in image.tmpfs)
+    yield from (f"--tmpfs={_at_home(mount.path, home)}:mode={mount.mode},size={mount.size}" for mount in image.tmpfs)
     yield from _secrets(contract.name, image)
     yield from image.options.arguments
 
 
-def _filled(text: str, home: str) -> str:
+def _at_home(text: str, home: str) -> str:
     return text.replace(HOME, home)
 
 
 def _volume(contract: Contract, volume: VolumeTable, home: str) -> str:
     ending = ":ro" if volume.read_only else ""
-    return f"--volume={own_name(contract.name, volume.name)}:{_filled(volume.path, home)}{ending}"
+    return f"--volume={own_name(contract.name, volume.name)}:{_at_home(volume.path, home)}{ending}"
 
 
 def _secrets(contract: str, image: ImageTable) -> list[str]:
@@ -126,7 +126,7 @@ def _archive(files: Mapping[str, str], home: str) -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(entry)
         for name, text in files.items():
-            data = _filled(text, home).encode()
+            data = _at_home(text, home).encode()
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), 0o644
             archive.addfile(entry, io.BytesIO(data))

@@ -17,7 +17,7 @@ from harness.activation.inside import accepting_processes, inner_pid, own_listen
 from harness.activation.run import end_of, ends, last_notes, run_of
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import HarnessError, WaitTimeout
-from harness.core.transports import Listener, Transport
+from harness.core.transports import FIRST_DESCRIPTOR, Listener, Transport
 from harness.session import sockets
 from harness.session.manager import NoSuchUnit
 from harness.session.processes import Process
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 #: For how long a reason has to stand before a client gives up, in seconds: a container may be on its way up, or another
 #: one may follow.
 STANDS_S = 1.5
-
-#: SD_LISTEN_FDS_START of sd_listen_fds(3).
-_FIRST_DESCRIPTOR = 3
 
 #: Machine -> number of a system call in /proc/PID/syscall -> what waits in it.
 _WAITS = {
@@ -136,7 +133,7 @@ def _name(activated: Activated, listener: Listener) -> str:
         return f"the socket '{listener.name}' ({transports})"
     if len(activated.sockets) > 1:
         return f"its socket for {transports}"
-    number = _FIRST_DESCRIPTOR + activated.listeners_of(listener.transports[0]).index(listener)
+    number = FIRST_DESCRIPTOR + activated.listeners_of(listener.transports[0]).index(listener)
     return f"fd {number} ({transports})"
 
 

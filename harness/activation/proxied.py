@@ -54,7 +54,9 @@ ExecStart={PROXY} {idle}{address}
 
 def _backend_text(workload: Workload, port: int) -> str:
     backend, place = _backend(workload), _place(workload)
-    reached = f"--volume=%t/{backend}:{_split(place.path)[0]}:z" if place.path else _published(place, port)
+    reached = (
+        f"--volume=%t/{backend}:{_split(place.path)[0]}:z" if place.path else f"--publish=127.0.0.1:{port}:{place.port}"
+    )
     podman, run, *options = workload.podman_run("--detach", "--cgroups=no-conmon", f"--sdnotify={workload.ready}")
     # Quoted against systemd's specifiers, all but our own.
     quoted = " ".join(map(quote, options))
@@ -74,10 +76,6 @@ ExecStartPost=sh -c '{_wait(place, f"%t/{backend}/pid")}'
 ExecStop=podman stop --ignore {workload.name}
 ExecStopPost=podman rm --force --ignore {workload.name}
 """
-
-
-def _published(place: BackendTable, port: int) -> str:
-    return f"--publish=127.0.0.1:{port}:{place.port}"
 
 
 def _wait(place: BackendTable, pid: str) -> str:

@@ -65,7 +65,7 @@ def _option(image: ImageTable, **changes: object) -> ImageTable:
 
 
 def _without_network(image: ImageTable) -> ImageTable:
-    return image if image.own_network == "none" else image.model_copy(update={"network": "none"})
+    return image if image.podman_network == "none" else image.model_copy(update={"network": "none"})
 
 
 def _no_capabilities(image: ImageTable) -> ImageTable:
@@ -125,7 +125,7 @@ def ladder(contract: Contract, opened: Open) -> Iterator[Step]:
                 serving.every_socket(Trial(service, transport))
                 service.stop_service()
         except HarnessError as error:
-            if error.blame in (Blame.MACHINE, Blame.HARNESS):
+            if error.blame is Blame.MACHINE:
                 yield Step(rung, Held.UNTRIED, error.hint)
             else:
                 yield Step(rung, Held.NEEDS, error.wrong if isinstance(error, ProbeFailed) else error.sentence)

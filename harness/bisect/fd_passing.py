@@ -14,11 +14,9 @@ from pathlib import Path
 
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import SessionError
-from harness.core.transports import ROWS, Listener, Transport
+from harness.core.transports import FIRST_DESCRIPTOR, ROWS, Listener, Transport
 from harness.session.session import Session
 from harness.standalone import syscalls
-
-FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 
 _UNNAMED = "unknown"  # as in sd_listen_fds_with_names(3)
 

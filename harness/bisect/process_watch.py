@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from harness.activation.inside import addresses
-from harness.bisect.fd_passing import FIRST_DESCRIPTOR
+from harness.core.transports import FIRST_DESCRIPTOR
 from harness.session import processes
 from harness.session.processes import Process
 from harness.session.session import Session

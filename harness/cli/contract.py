@@ -27,7 +27,7 @@ from harness.contract import (
 from harness.contract.placeholders import unknown
 from harness.core import account, progress
 from harness.core.errors import ImageError, UsageError
-from harness.core.transports import Endpoint
+from harness.core.transports import FIRST_DESCRIPTOR, Endpoint
 from harness.images import store as image_store
 from harness.images.bases import Base
 from harness.runtime.runtime import Runtime
@@ -150,13 +150,16 @@ def _understood(contract: Contract) -> Iterator[str]:
         ("option", image.options.arguments),
     ):
         yield from (f"  {what:8} {name}" for name in names)
-    yield f"  network  {image.own_network}; ready by {image.ready}"
-    for number, tables in enumerate(zip(*(item.sockets for item in contract.selections), strict=True)):
-        yield f"  socket   {3 + number}: {_socket(tables[0], probed=any(table.probed for table in tables))}"
+    yield f"  network  {image.podman_network}; ready by {image.ready}"
+    if image.backend:
+        yield f"  backend  listens by itself at {image.backend.path or f'port {image.backend.port}'}"
+    handed = zip(*(item.sockets for item in contract.selections), strict=True)
+    for number, tables in enumerate(handed, FIRST_DESCRIPTOR):
+        yield f"  socket   {number}: {_socket(tables[0], probed=any(table.probed for table in tables))}"
     for selected in contract.selections:
         for transport in selected.transports:
             yield f"  probe    {selected.label(transport)}: {_asked(selected.probe(transport))}"
-    for key, text in image.spoken.items():
+    for key, text in image.texts.items():
         yield from (f"  note     {key}: {word} means nothing, and stays as it is" for word in unknown(text))
     limits = contract.limits
     first = "" if limits.first_s is None else f"first {limits.first_s:g} s, "

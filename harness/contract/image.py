@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from harness.contract.types import Argument, ContainerPath, File, Label, Octal, Reference, Size, Table, allowed, twice
+from harness.core.transports import FIRST_DESCRIPTOR
 
 #: Variables that systemd, podman or the container's own start set.
 _TAKEN = re.compile(r"LISTEN_.*|NOTIFY_SOCKET|container|HOSTNAME")
@@ -75,7 +76,7 @@ class Handover(Table):
 
     def value(self, sockets: int) -> str:
         """Return the text for a number of sockets, from SD_LISTEN_FDS_START on."""
-        return self.separator.join(str(3 + number) for number in range(sockets)) + self.end
+        return self.separator.join(str(FIRST_DESCRIPTOR + number) for number in range(sockets)) + self.end
 
 
 class BackendTable(Table):
@@ -186,13 +187,13 @@ class ImageTable(Table):
     options: OptionsTable = OptionsTable()
 
     @property
-    def spoken(self) -> dict[str, str]:
+    def texts(self) -> dict[str, str]:
         """Key -> text of what may have placeholders for sockets."""
         command = {f"image.command[{number}]": text for number, text in enumerate(self.command)}
         return command | {f"image.environment.{name}": text for name, text in self.environment.items()}
 
     @property
-    def own_network(self) -> str:
+    def podman_network(self) -> str:
         """The container's network; by default none, or one of its own where a port of it is published."""
         return self.network or ("private" if self.backend and self.backend.port else "none")
 
@@ -222,7 +223,7 @@ def _beside_a_backend(image: ImageTable) -> list[str]:
             image.ready is Ready.EXEC
         ),
         "'backend.port' is published, which takes 'network = \"private\"'": (
-            image.backend and image.backend.port and image.own_network != "private"
+            image.backend and image.backend.port and image.podman_network != "private"
         ),
     }
     return [text for text, is_so in found.items() if is_so]

@@ -242,7 +242,7 @@ def _among_sockets(listeners: Sequence[Listener]) -> Iterator[_Mistake]:
 
 def _misplaced(image: ImageTable, sockets: Sequence[SocketTable]) -> Iterator[_Mistake]:
     listeners = [table.listener for table in sockets]
-    for key, text in image.spoken.items():
+    for key, text in image.texts.items():
         yield from (((), f"{key}: {what}") for what in placeholders.mistakes(text, listeners))
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from harness.core.transports import Listener
-
-#: SD_LISTEN_FDS_START of sd_listen_fds(3): the descriptor of an only socket.
-_FIRST = 3
+from harness.core.transports import FIRST_DESCRIPTOR, Listener
 
 #: Word -> what it stands for; "" where a socket has no such thing.
 _WORDS: Mapping[str, Callable[[Listener], str]] = {
-    "fd": lambda _listener: str(_FIRST),
+    "fd": lambda _listener: str(FIRST_DESCRIPTOR),
     "fdname": lambda listener: listener.name,
     "port": lambda listener: str(listener.port or ""),
     "path": lambda listener: listener.path,

@@ -78,6 +78,9 @@ ROWS: dict[Transport, Row] = {
     ),
 }  # fmt: skip
 
+#: SD_LISTEN_FDS_START of sd_listen_fds(3): the descriptor of a program's first socket.
+FIRST_DESCRIPTOR = 3
+
 #: The pairs that one dual-stack socket can serve (BindIPv6Only=default in systemd.socket(5)).
 DUAL_STACK = (frozenset({Transport.TCP4, Transport.TCP6}), frozenset({Transport.UDP4, Transport.UDP6}))
 

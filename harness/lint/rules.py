@@ -315,8 +315,8 @@ def _few_starts(folder: Folder) -> _Said:
         if unneeded and not unit.all("Unit", "StartLimitBurst") and not unit.all("Unit", "StartLimitIntervalSec"):
             yield (
                 unneeded,
-                "a client that comes while the container stops counts for several of its starts, and "
-                f"'{setting.file}' is refused it after two of them",
+                "a client that comes while the container stops counts for several of its starts: two or three use up "
+                f"the usual five, and '{setting.file}' can't start it for the next",
                 "Say 'StartLimitBurst=20' in [Unit].",
             )
 

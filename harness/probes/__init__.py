@@ -68,8 +68,16 @@ def ask(
     """
     match promised, client:
         case Sends(), Client.NATIVE:
-            sent, end = promised.send.encode(), settled(promised)
-            return native.ask(session, endpoint, sent, deadline, 0.0, end, hopeless, before_closing, listen_on_s)
+            return native.ask(
+                session,
+                endpoint,
+                promised.send.encode(),
+                deadline,
+                settled=settled(promised),
+                hopeless=hopeless,
+                before_closing=before_closing,
+                listen_on_s=listen_on_s,
+            )
         case Sends(), _:
             sent = promised.send.encode()
             return socat.ask(session, endpoint, sent, deadline, settled=settled(promised), hopeless=hopeless)

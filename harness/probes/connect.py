@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from harness.core.deadline import Deadline
 from harness.core.transports import Endpoint
-from harness.probes.native import address_of
+from harness.probes.native import connect
 from harness.probes.reading import Hopeless, Reading
 from harness.probes.reply import Reply, Times
 from harness.session import sockets
@@ -32,9 +32,7 @@ def ask(
     with session.socket(endpoint.row.family, endpoint.row.kind) as client:
         started = time.monotonic()
         try:
-            client.settimeout(max(0.001, deadline.remaining_s))
-            client.connect(address_of(session, endpoint))
-            connected = time.monotonic()
+            connected = connect(client, session, endpoint, deadline)
             client.setblocking(False)
             while not sockets.is_accepted(session, client):
                 if reading.is_over():

@@ -42,9 +42,7 @@ def ask(
     with session.socket(endpoint.row.family, endpoint.row.kind) as client:
         started = time.monotonic()
         try:
-            client.settimeout(max(0.001, deadline.remaining_s))
-            client.connect(address_of(session, endpoint))
-            connected = time.monotonic()
+            connected = connect(client, session, endpoint, deadline)
             if half:
                 client.sendall(sent[:half])
                 time.sleep(pause_s)
@@ -133,6 +131,13 @@ class _Received:
     def makefile(self, mode: str) -> io.BytesIO:
         """Return a file with all of it."""
         return io.BytesIO(self._data)
+
+
+def connect(client: socket.socket, session: Session, endpoint: Endpoint, deadline: Deadline) -> float:
+    """Connect within a deadline, and return when that was, on CLOCK_MONOTONIC; raises OSError."""
+    client.settimeout(max(0.001, deadline.remaining_s))
+    client.connect(address_of(session, endpoint))
+    return time.monotonic()
 
 
 def address_of(session: Session, endpoint: Endpoint) -> tuple[str, int] | tuple[int, int] | str:

@@ -240,8 +240,8 @@ class Runtime:
         way = self.activation(activation) if isinstance(activation, str) else activation
         refuse_other(contract, way)
         clients = self.client_images(contract)
-        named = self.unit_images(contract, contract.units) if contract.units else {}
-        aliases = {name: image.id for name, image in named.items()}
+        files = self.unit_images(contract, contract.units) if contract.units else {}
+        aliases = {name: image.id for name, image in files.items()}
         scale = self.settings.timeout_scale
         return open_services(session, contract, images, way, self.lacking, scale, clients, aliases)
 
