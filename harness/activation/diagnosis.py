@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.activation.inside import accepting_processes, inner_pid, own_listeners
-from harness.activation.run import end_of, ends, last_notes, run_of
+from harness.activation.run import end_of, last_notes, noted, run_of
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import HarnessError, WaitTimeout
 from harness.core.transports import FIRST_DESCRIPTOR, Listener, Transport
@@ -146,9 +146,10 @@ def _unaccepted(activated: Activated, transport: Transport) -> str:
         return ""
     where = _name(activated, listener)
     inside = accepting_processes(activated, transport)
-    ended = ends(activated.session.events(), activated.container_of(transport), activated.created)
+    ended = noted(activated.session.events(), activated.container_of(transport), "died", activated.created)
     if len(ended) > 1 and not inside:
-        return f"the program has ended {len(ended)} times, the last time with status {ended[0]}"
+        status = ended[0].get("ContainerExitCode", 0)
+        return f"the program has ended {len(ended)} times, the last time with status {status}"
     for pid, process in inside.items():
         if (limit := _descriptor_limit(pid)) and process.opened >= limit:
             return f"pid {inner_pid(pid)} ({process.name}) has all of its {limit} descriptors open"

@@ -93,21 +93,19 @@ def is_left(events: str, container: str) -> bool:
     return "create" in notes and "remove" not in notes
 
 
-def ends(events: str, container: str, since: float) -> list[int]:
-    """Return the statuses of the programs of that name that have ended since a time, in seconds, the newest first."""
-    wanted = ("container", container, "died")
+def noted(events: str, container: str, status: str, since: float) -> list[dict[str, Any]]:
+    """Return podman's notes of a status, such as `start` or `died`, of containers of that name, the newest first.
+
+    Those since a time, in seconds since 1970. A count of all would fall where podman drops the older half of its notes,
+    which it does at each megabyte.
+    """
+    wanted = ("container", container, status)
     return [
-        event.get("ContainerExitCode", 0)
+        event
         for event in _events(events)
         if (event["Type"], event.get("Name"), event["Status"]) == wanted
         and datetime.fromisoformat(event["Time"]).timestamp() >= since
     ]
-
-
-def starts(events: str, container: str) -> int:
-    """Return how often podman has started a container of that name."""
-    wanted = ("container", container, "start")
-    return sum((event["Type"], event.get("Name"), event["Status"]) == wanted for event in _events(events))
 
 
 def _events(text: str) -> Iterator[dict[str, Any]]:

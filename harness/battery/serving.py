@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import time
 from collections.abc import Callable, Iterator
 
 from harness.activation.diagnosis import diagnose, listener_of
 from harness.activation.inside import container_processes
-from harness.activation.run import starts
+from harness.activation.run import noted
 from harness.battery import clients, sizes
 from harness.battery.clients import Load
 from harness.battery.trial import Trial
@@ -72,7 +73,7 @@ def crowd(trial: Trial) -> None:
     """Clients that come together to a cold socket are all answered, by one container, while all are connected."""
     service, limits = trial.service, trial.service.contract.limits
     container = service.activated.container_of(trial.transport)
-    before = starts(service.session.events(), container)
+    began = time.time()
     queue = _queue(trial)
     count = clients.load(trial, Load(_CROWD, _CROWD), Load(_CROWD_OF_PROGRAMS, _CROWD_OF_PROGRAMS)).requests
     replies = clients.ask_at_once(service, trial.transport, count, limits.first_start_s)
@@ -80,7 +81,7 @@ def crowd(trial: Trial) -> None:
         why = diagnose(service.activated, trial.transport)
         raise trial.broken("; ".join(filter(None, (f"of {count} clients at once, {wrong}", why))))
     service.wait_active(trial.transport)
-    made = starts(service.session.events(), container) - before
+    made = len(noted(service.session.events(), container, "start", began))
     if made != 1:
         raise trial.broken(f"{count} clients at once were answered by {made} containers")
     now = _queue(trial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from harness.battery.hardening import Held, ladder
-from harness.contract import load
+from harness.battery.promises import attempt
+from harness.battery.trial import Trial
+from harness.contract import Promise, load
+from harness.core.transports import Transport
 from harness.images.store import Image
 from harness.results import record
 from harness.results.record import Outcome
@@ -87,6 +91,24 @@ def test_what_is_waived_is_told(built: Callable[[Path], Image], tmp_path: Path) 
         "quiet": True,
         "sizes": True,
     }
+
+
+def test_a_crowd_while_podman_drops_its_older_notes(harness_runtime: Runtime) -> None:
+    """At each megabyte of them it does: one start is one all the same."""
+    with harness_runtime.service(load(FAULTS)) as service:
+        file = service.session.outside(service.session.paths.events)
+        note = {
+            "Type": "container",
+            "Name": "faults",
+            "Status": "start",
+            "ID": "0" * 64,
+            "Time": "2026-01-01T00:00:00Z",
+        }
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(f"{json.dumps(note)}\n" * (2**20 // len(json.dumps(note))))
+        size = file.stat().st_size
+        attempt(Promise.CROWD, Trial(service, Transport.TCP4))
+        assert file.stat().st_size < size, "podman has dropped none"
 
 
 def test_what_an_image_can_live_without(harness_runtime: Runtime) -> None:
