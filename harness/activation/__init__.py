@@ -17,13 +17,13 @@ __all__ = [
     "Activation",
     "Workload",
     "activations",
+    "activations_for",
     "build_workload",
     "named",
     "own_name",
     "preview_workload",
     "provision",
     "refuse_other",
-    "ways",
 ]
 
 #: The group of entry points by which other packages add activations, each the object itself under its name.
@@ -41,7 +41,7 @@ def activations() -> dict[str, Activation]:
     return extended(GROUP, _OWN, _refusal)
 
 
-def ways(contract: Contract, chosen: Mapping[str, Activation]) -> Mapping[str, Activation]:
+def activations_for(contract: Contract, chosen: Mapping[str, Activation]) -> Mapping[str, Activation]:
     """Return name -> activation of those that are for a contract.
 
     Unit files are activated as they are, and a program that takes no sockets behind a proxy; all others by what was
@@ -53,7 +53,7 @@ def ways(contract: Contract, chosen: Mapping[str, Activation]) -> Mapping[str, A
 
 def refuse_other(contract: Contract, way: Activation) -> None:
     """Raise UsageError where a contract is of a kind that has one way only, and this is another."""
-    if way.name not in (known := ways(contract, {way.name: way})):
+    if way.name not in (known := activations_for(contract, {way.name: way})):
         raise UsageError(f"The contract '{contract.name}' can only be activated by '{', '.join(known)}'.")
 
 

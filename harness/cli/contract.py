@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import probes
-from harness.activation import activations, preview_workload, shipped, ways
+from harness.activation import activations, activations_for, preview_workload, shipped
 from harness.cli import from_units
 from harness.cli.command import say, write_new
 from harness.contract import (
@@ -167,7 +167,7 @@ def _understood(contract: Contract) -> Iterator[str]:
     budgets = {"cold": contract.budgets.cold_ms, "warm": contract.budgets.warm_ms}
     if told := ", ".join(f"{name} {budget:g} ms" for name, budget in budgets.items() if budget is not None):
         yield f"  budgets  {told}"
-    for name, activation in ways(contract, activations()).items():
+    for name, activation in activations_for(contract, activations()).items():
         yield f"  by       {name}: {activation.refusal(contract) or 'can be tested'}"
 
 
@@ -234,7 +234,7 @@ def _explain(file: Path) -> int:
 
 def _explained(contract: Contract, home: str) -> Iterator[str]:
     workload = preview_workload(contract, contract.image.reference or f"localhost/harness/{contract.name}", home)
-    for name, activation in ways(contract, activations()).items():
+    for name, activation in activations_for(contract, activations()).items():
         yield f"\n## activation {name}"
         if refusal := activation.refusal(contract):
             yield f"skipped: {refusal}"

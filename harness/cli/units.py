@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomli_w
 
-from harness.activation import activations, own_name, preview_workload, ways
+from harness.activation import activations, activations_for, own_name, preview_workload
 from harness.cli.command import say, write_new
 from harness.contract import FILE_NAME, Contract, load
 from harness.contract.units import FOR_UNITS, PROBES
@@ -63,7 +63,7 @@ def _files(subject: Contract, name: str, image: str) -> dict[str, str]:
     """Return name -> text of the unit files."""
     if subject.units:
         raise UsageError(f"The contract '{subject.name}' is one of unit files: they are in '{subject.units.path}'.")
-    (activation,) = ways(subject, {name: activations()[name]}).values()
+    (activation,) = activations_for(subject, {name: activations()[name]}).values()
     if refusal := activation.refusal(subject):
         raise UsageError(f"The contract '{subject.name}' can't be said by '{name}': {refusal}.")
     made = activation.preview(preview_workload(subject, image, _HOME))

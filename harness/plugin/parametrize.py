@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.activation import Activation, activations, named, ways
+from harness.activation import Activation, activations, activations_for, named
 from harness.battery.promises import PROMISES, promises
 from harness.capabilities.table import GUEST
 from harness.contract import Contract, ExecProbe
@@ -110,7 +110,7 @@ def _generate_cases(metafunc: pytest.Metafunc) -> None:
     cases = [
         Case(selected, activation, transport)
         for contract in runtime.contracts.values()
-        for activation in ways(contract, known)
+        for activation in activations_for(contract, known)
         for selected in contract.selections
         for transport in selected.transports
         if transport in metafunc.config.stash[SETTINGS].transports
@@ -134,7 +134,7 @@ def _generate_promises(metafunc: pytest.Metafunc) -> None:
     asked = metafunc.config.stash[SETTINGS].transports
     found = []
     for contract in runtime.contracts.values():
-        for name, way in ways(contract, known).items():
+        for name, way in activations_for(contract, known).items():
             for promise, selected, transport in promises(contract, way, asked, runtime.lacking):
                 case = Case(selected, name, transport)
                 about = case.id if PROMISES[promise].each_socket else f"{contract.name}-{name}"
@@ -154,7 +154,7 @@ def _measured(runtime: Runtime, everything: bool, cases: Sequence[Case], known: 
     return [
         case
         for case in cases
-        if case.activation in ways(case.contract, {chosen: known[chosen]})
+        if case.activation in activations_for(case.contract, {chosen: known[chosen]})
         and case.transport not in runtime.lacking
         and (everything or case.contract.name in runtime.settings.baselines or case.contract.budgets.any)
     ]
@@ -233,7 +233,7 @@ def _beyond_userland(item: pytest.Item) -> bool:
     """Whether a test is by an activation that its userland is left without."""
     case = params(item).get("harness_case")
     if isinstance(case, Case):
-        return case.activation not in runtime_of(item).ways(case.contract)
+        return case.activation not in runtime_of(item).activations_for(case.contract)
     way = params(item).get("harness_activation_name") if _has_ways(item) else None
     return way is not None and way not in runtime_of(item).activations
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from harness import contract
-from harness.activation import Activation, activations, named, refuse_other, shipped, ways
+from harness.activation import Activation, activations, activations_for, named, refuse_other, shipped
 from harness.activation.service import Service, open_services
 from harness.capabilities.table import Capabilities, Capability
 from harness.contract import ClientImage, Contract, UnitFolder, units
@@ -133,9 +133,9 @@ class Runtime:
         self.capabilities.require(*found.needs)
         return found
 
-    def ways(self, of: Contract) -> Mapping[str, Activation]:
+    def activations_for(self, of: Contract) -> Mapping[str, Activation]:
         """Return name -> activation of those that are for a contract."""
-        return ways(of, self.activations)
+        return activations_for(of, self.activations)
 
     @property
     def left_out(self) -> dict[str, Capability]:
@@ -228,7 +228,7 @@ class Runtime:
         sockets.
         """
         images = {"": image or self.image(contract)}
-        activation = activation or next(iter(ways(contract, {"unit": named("unit")})))
+        activation = activation or next(iter(activations_for(contract, {"unit": named("unit")})))
         with self.services(contract, images, activation, session or self.session()) as services:
             services[""].start_listening()
             yield services[""]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.activation import Activation, activations, ways
+from harness.activation import Activation, activations, activations_for
 from harness.battery.promises import PROMISES, promises
 from harness.capabilities.table import Capabilities
 from harness.contract import Contract, load
@@ -58,7 +58,7 @@ def test_an_image_that_no_suite_knows(kind: str, built: Callable[[Path], Image],
     options = [f"--harness-contract={STRANGERS / kind}", f"--harness-activation={','.join(chosen)}"]
     run = run_pytest(tmp_path, "suites/", *options, "-n2")
     assert run.status == 0, run.output
-    assert set(run.outcomes) == of_every_case(contract, ways(contract, chosen).values()) | OF_NO_IMAGE
+    assert set(run.outcomes) == of_every_case(contract, activations_for(contract, chosen).values()) | OF_NO_IMAGE
     waived = tuple(f"-{promise}]" for promise in contract.promises)
     kept = {outcome for name, outcome in run.outcomes.items() if not (waived and name.endswith(waived))}
     assert kept == {"passed"}, run.texts

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.activation import Activation, activations, generate, launcher, named, proxied, unit, ways
+from harness.activation import Activation, activations, activations_for, generate, launcher, named, proxied, unit
 from harness.activation.base import quote
 from harness.activation.units import socket_texts, socket_units
 from harness.contract import BackendTable, Handover, Ready, load
@@ -236,6 +236,6 @@ def test_the_ways_are_found_by_their_modules() -> None:
 
 def test_a_program_that_takes_no_sockets_has_one_way() -> None:
     """Whatever was chosen for others."""
-    found = ways(load(REPOSITORY / "tests" / "stranger" / "listens"), activations())
+    found = activations_for(load(REPOSITORY / "tests" / "stranger" / "listens"), activations())
     assert found == {"proxied": named("proxied")}
-    assert ways(load(REPOSITORY / "containers" / "echo"), activations()) == activations()
+    assert activations_for(load(REPOSITORY / "containers" / "echo"), activations()) == activations()
