@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from harness.core.errors import CommandError
 from harness.core.hints import hint
@@ -143,14 +144,30 @@ def _group(
     command: Sequence[str], *, stdin: int, stderr: int, env: Mapping[str, str], cwd: str | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start `command` in a process group of its own, and leave no process of the group behind."""
-    with subprocess.Popen(
-        list(command), stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=env, cwd=cwd, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                _kill(process)
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        read, sent = _pipe(theirs, ours) if stdin == subprocess.PIPE else (stdin, None)
+        printed, output = _pipe(ours, theirs)
+        complained, errors = _pipe(ours, theirs) if stderr == subprocess.PIPE else (None, stderr)
+        with subprocess.Popen(
+            list(command), stdin=read, stdout=output, stderr=errors, env=env, cwd=cwd, start_new_session=True
+        ) as process:
+            theirs.close()
+            process.stdin, process.stdout, process.stderr = sent, printed, complained
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    _kill(process)
+
+
+def _pipe(reads: contextlib.ExitStack, writes: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    """Return the two ends of a pipe that a program can open once more as /dev/stdin or /dev/stdout.
+
+    `Popen` makes pipes that only our own account can open, and a session and a container have others.
+    """
+    reader, writer = os.pipe()
+    os.fchmod(reader, 0o666)
+    return reads.enter_context(os.fdopen(reader, "rb")), writes.enter_context(os.fdopen(writer, "wb", buffering=0))
 
 
 def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:

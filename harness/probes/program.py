@@ -50,7 +50,8 @@ def command(endpoint: Endpoint, promised: ExecProbe, supplies: Supplies) -> tupl
     # fmt: off
     return (
         "podman", "run", f"--name={_name()}", "--rm", "--replace", "--pull=never", "--interactive",
-        "--log-driver=none", "--network=host",
+        # No relay: a conmon that is late sees the program's end first, and drops what podman attached too late to read.
+        "--log-driver=passthrough", "--network=host",
         # SELinux lets no container connect to a socket of the user's; a client is no image under test.
         "--security-opt=label=disable",
         *((f"--volume={endpoint.path}:{endpoint.path}",) if endpoint.transport is Transport.UNIX else ()),
