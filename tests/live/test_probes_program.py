@@ -78,7 +78,7 @@ def test_no_shell_and_no_environment_but_the_sessions(harness_session: Session) 
 
 
 def test_its_streams_can_be_opened_by_name(harness_session: Session) -> None:
-    """By the session's account, as a container's, whose account is a third one: clients read their settings like that."""
+    """By the account of a session or of a container: some clients read their settings so."""
     probe = exec_probe("cp", "/dev/stdin", "/dev/stdout", stdin="heard")
     reply = ask(harness_session, endpoint_in(harness_session, Transport.TCP4), probe)
     assert (reply.exit_status, reply.body, reply.complaint) == (0, b"heard", "")
