@@ -11,24 +11,20 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.activation.base import Activated, Activation, Workload, quote
+    from harness.activation.base import Activated, Activation, Workload
     from harness.activation.service import Service
     from harness.capabilities.table import Capabilities
     from harness.contract import Contract
-    from harness.contract import load as load_contract
     from harness.core.deadline import Deadline, wait_until
     from harness.core.errors import Blame, HarnessError, ProbeFailed, UnitFailed, WaitTimeout
     from harness.core.transports import Endpoint, Listener, Transport
     from harness.images.store import Image
     from harness.plugin.fixtures import SocketActivated, contract_fixture
     from harness.plugin.parametrize import Case
-    from harness.probes import Client, Reply
-    from harness.probes.native import ask as ask_by_socket
-    from harness.probes.socat import ask as ask_by_socat
+    from harness.probes import Client, Reply, ask_bytes
     from harness.runtime.runtime import Runtime
-    from harness.session.processes import Process, ancestors, processes
+    from harness.session.processes import Process, processes
     from harness.session.session import Session
-    from harness.timing.timeline import Mark
     from harness.timing.timeline import cold as time_cold
     from harness.timing.verdict import Verdicts
 
@@ -47,7 +43,6 @@ __all__ = [
     "HarnessError",
     "Image",
     "Listener",
-    "Mark",
     "ProbeFailed",
     "Process",
     "Reply",
@@ -60,13 +55,9 @@ __all__ = [
     "Verdicts",
     "WaitTimeout",
     "Workload",
-    "ancestors",
-    "ask_by_socat",
-    "ask_by_socket",
+    "ask_bytes",
     "contract_fixture",
-    "load_contract",
     "processes",
-    "quote",
     "time_cold",
     "wait_until",
 ]
@@ -85,7 +76,6 @@ _PLACES = {
     "HarnessError": "harness.core.errors:HarnessError",
     "Image": "harness.images.store:Image",
     "Listener": "harness.core.transports:Listener",
-    "Mark": "harness.timing.timeline:Mark",
     "ProbeFailed": "harness.core.errors:ProbeFailed",
     "Process": "harness.session.processes:Process",
     "Reply": "harness.probes:Reply",
@@ -98,13 +88,9 @@ _PLACES = {
     "Verdicts": "harness.timing.verdict:Verdicts",
     "WaitTimeout": "harness.core.errors:WaitTimeout",
     "Workload": "harness.activation.base:Workload",
-    "ancestors": "harness.session.processes:ancestors",
-    "ask_by_socat": "harness.probes.socat:ask",
-    "ask_by_socket": "harness.probes.native:ask",
+    "ask_bytes": "harness.probes:ask_bytes",
     "contract_fixture": "harness.plugin.fixtures:contract_fixture",
-    "load_contract": "harness.contract:load",
     "processes": "harness.session.processes:processes",
-    "quote": "harness.activation.base:quote",
     "time_cold": "harness.timing.timeline:cold",
     "wait_until": "harness.core.deadline:wait_until",
 }

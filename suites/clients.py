@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from harness import Deadline, Reply, Service, Transport, ask_by_socket
+from harness import Deadline, Reply, Service, Transport, ask_bytes
 
 #: Longest wait of one client for its reply, in seconds: a stop and a start of the service may come between.
 REPLY_S = 30.0
@@ -63,7 +63,8 @@ def crowd(service: Service, transport: Transport, number: int, at_once: int) -> 
 def _ask(service: Service, transport: Transport, number: int, pause_s: float = 0.0) -> Reply:
     sent = b"request %d over %s\n" % (number, transport.encode())
     endpoint = service.activated.workload.endpoints[transport]
-    return ask_by_socket(service.session, endpoint, sent, Deadline.after(REPLY_S * service.timeout_scale), pause_s)
+    deadline = Deadline.after(REPLY_S * service.timeout_scale)
+    return ask_bytes(service.session, endpoint, sent, deadline, pause_s=pause_s)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from harness import (
     Session,
     Transport,
     Workload,
-    ask_by_socket,
+    ask_bytes,
 )
 from suites.administration import STEP_S
 
@@ -144,7 +144,7 @@ def _socket(family: str, kind: str, address: tuple[str | int, ...] | str, listen
 
 def ask(session: Session, endpoint: Endpoint, request: str, activated: Activated | None = None) -> bytes:
     """Return the reply to a request; raise ProbeFailed with what the units say when there is none."""
-    reply = ask_by_socket(session, endpoint, f"{request}\n".encode(), Deadline.after(REPLY_S))
+    reply = ask_bytes(session, endpoint, f"{request}\n".encode(), Deadline.after(REPLY_S))
     if not reply.body or reply.complaint:
         raise ProbeFailed(
             f"The image '{NAME}' did not answer '{request}' over {endpoint}: {reply.complaint or 'an empty reply'}.",

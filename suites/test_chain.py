@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Activated, Activation, Deadline, Process, Session, Transport, ancestors, processes, wait_until
+from harness import Activated, Activation, Deadline, Process, Session, Transport, processes, wait_until
 from suites.administration import STEP_S
 from suites.handover import TCP4, Handover, ask, report
 
@@ -153,6 +153,13 @@ def program(process: Process) -> str:
     return words[1] if words[0] == "sh" else words[0]
 
 
+def line(found: Mapping[int, Process], process: Process | None) -> Iterator[str]:
+    """Yield the name of a process's program, and of those above it, the nearest first."""
+    while process:
+        yield program(process)
+        process = found.get(process.parent)
+
+
 def holders(found: Mapping[int, Process], socket: int) -> list[str]:
     """Return the names of the programs that hold a socket, in alphabetical order."""
     return sorted({program(process) for process in found.values() if process.holds(socket)})
@@ -179,8 +186,10 @@ def test_each_hands_the_sockets_on(handover: Handover, harness_activation: Activ
             found = runtime.stands_before("create")
             runtime.go_on()
             (maker,) = (process for process in found.values() if program(process) == "crun")
-            line = [program(process) for process in ancestors(found, maker.pid)]
-            assert line[:3] == ["crun", "conmon", "systemd"], "Podman forks conmon twice, so that it belongs to systemd"
+            above = [*line(found, maker)]
+            assert above[:3] == ["crun", "conmon", "systemd"], (
+                "Podman forks conmon twice, so that it belongs to systemd"
+            )
             assert holders(found, socket) == sorted(["conmon", "crun", "podman", *resting]), "as the container is made"
 
             found = runtime.stands_before("start")

@@ -23,8 +23,7 @@ from harness import (
     Session,
     Transport,
     Workload,
-    ask_by_socket,
-    quote,
+    ask_bytes,
     wait_until,
 )
 from suites.administration import STEP_S, unit_file
@@ -104,7 +103,7 @@ def listening(session: Session, image: Image, network: str, listener: Listener, 
     options += [f"--publish=127.0.0.1:{placed.port}:{port}"] if port else []
     command = (*COMMAND, str(port or placed.port))
     workload = Workload(name, image.reference, (), command, options=(f"--network={network}",))
-    run = " ".join(quote(argument) for argument in workload.podman_run(*options))
+    run = workload.exec_start(*options)
     with unit_file(session, f"{name}.service", WITHOUT_SOCKET.format(run=run, name=name)):
         wait_until(
             lambda: session.output(f"{name}.service"),
@@ -191,7 +190,7 @@ def shown(found: Mapping[str, Figures]) -> str:
 
 def first_reply_ms(activated: Activated) -> float:
     """Be the next client, and return how long its reply took, in milliseconds."""
-    reply = ask_by_socket(
+    reply = ask_bytes(
         activated.session, activated.workload.endpoints[Transport.TCP4], b"hello\n", Deadline.after(REPLY_S)
     )
     if reply.body != b"hello\n":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from testinfra.host import Host
 
-from harness import Deadline, Endpoint, Image, Listener, Runtime, Session, Transport, ask_by_socat
+from harness import Client, Deadline, Endpoint, Image, Listener, Runtime, Session, Transport, ask_bytes
 
 pytestmark = pytest.mark.harness_activations("generate", "quadlet")
 
@@ -106,7 +106,7 @@ def test_echo_answers_on_every_socket(
     """`echo hello | socat - ADDRESS` prints hello, for each address of the tutorial."""
     for listener in listeners:
         (endpoint,) = listener.endpoints
-        reply = ask_by_socat(harness_session, endpoint, b"hello\n", Deadline.after(COLD_S))
+        reply = ask_bytes(harness_session, endpoint, b"hello\n", Deadline.after(COLD_S), Client.SOCAT)
         assert reply.body == b"hello\n", f"{reply.reproducer}\n{harness_session.output('echo.service')}"
 
 
@@ -120,7 +120,7 @@ def test_a_container_file_becomes_a_service(
     shown = harness_host.check_output("systemctl --user show --property=SourcePath --value echo.service")
     assert shown == f"{harness_session.paths.home}/{CONTAINER_FILE}"
     (endpoint,) = listeners[0].endpoints
-    reply = ask_by_socat(harness_session, endpoint, b"hello\n", Deadline.after(COLD_S))
+    reply = ask_bytes(harness_session, endpoint, b"hello\n", Deadline.after(COLD_S), Client.SOCAT)
     assert reply.body == b"hello\n", f"{reply.reproducer}\n{harness_session.output('echo.service')}"
 
 
@@ -133,7 +133,7 @@ def test_the_tutorials_unit_has_six_sockets_with_vsock(
     assert len([line for line in echo_socket.splitlines() if line.startswith("Listen")]) == len(SOCKETS)
     for listener in reversed(listeners):
         (endpoint,) = listener.endpoints
-        reply = ask_by_socat(harness_session, endpoint, b"hello\n", Deadline.after(COLD_S))
+        reply = ask_bytes(harness_session, endpoint, b"hello\n", Deadline.after(COLD_S), Client.SOCAT)
         assert reply.body == b"hello\n", f"{reply.reproducer}\n{harness_session.output('echo.service')}"
 
 
@@ -149,7 +149,7 @@ def test_the_first_client_starts_the_service(
     assert harness_host.check_output("podman ps --quiet") == ""
 
     (endpoint,) = listeners[0].endpoints
-    reply = ask_by_socat(harness_session, endpoint, b"hello\n", Deadline.after(COLD_S))
+    reply = ask_bytes(harness_session, endpoint, b"hello\n", Deadline.after(COLD_S), Client.SOCAT)
     assert reply.body == b"hello\n", f"{reply.reproducer}\n{harness_session.output('echo.service')}"
 
     harness_session.manager.start("echo.service", Deadline.after(COLD_S))  # joins the start that the client caused

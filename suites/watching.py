@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness import Blame, Deadline, Service, Transport, WaitTimeout, ask_by_socket, wait_until
+from harness import Blame, Deadline, Service, Transport, WaitTimeout, ask_bytes, wait_until
 
 #: Writes a drop-in, as the fixture `drop_in` does: the name of a unit, the text.
 DropIn = Callable[[str, str], None]
@@ -78,7 +78,7 @@ def wait_for_the_end(service: Service) -> None:
 def complaint(service: Service, transport: Transport, limit_s: float = LIMIT_S) -> str:
     """Be a client, and return what it complains about: a reset, a refusal, silence; empty when it was answered."""
     endpoint = service.activated.workload.endpoints[transport]
-    return ask_by_socket(service.session, endpoint, b"hello\n", limit(service, limit_s)).complaint
+    return ask_bytes(service.session, endpoint, b"hello\n", limit(service, limit_s)).complaint
 
 
 def limit(service: Service, limit_s: float = LIMIT_S) -> Deadline:

@@ -93,6 +93,10 @@ class Workload:
         """Return a `podman run` of the container."""
         return ("podman", "run", *self.container, *options, self.image, *self.command)
 
+    def exec_start(self, *options: str) -> str:
+        """Return a `podman run` of the container as a line for ExecStart=."""
+        return " ".join(map(quote, self.podman_run(*options)))
+
 
 class Activated(abc.ABC):
     """A workload whose sockets systemd or the launcher holds; the first client wakes its container."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.activation.base import Workload, quote
+from harness.activation.base import Workload
 from harness.activation.units import UnitActivation, unit_section
 from harness.contract import Ready
 
@@ -14,23 +14,22 @@ def files(workload: Workload) -> dict[str, str]:
 
 def text(workload: Workload) -> str:
     """Return a service unit that is ready when the contract's word for it has come, by default conmon's."""
-    command = " ".join(quote(argument) for argument in _command(workload))
     return f"""\
 {unit_section(workload)}
 [Service]
 {"Type=exec" if workload.ready is Ready.EXEC else "Type=notify"}
 NotifyAccess=all
-ExecStart={command}
+ExecStart={_command(workload)}
 ExecStop=podman stop --ignore {workload.name}
 ExecStopPost=podman rm --force --ignore {workload.name}
 """
 
 
-def _command(workload: Workload) -> tuple[str, ...]:
+def _command(workload: Workload) -> str:
     """Return how podman is started: in the foreground where nobody else tells systemd which process is the service."""
     if workload.ready is Ready.EXEC:
-        return workload.podman_run("--cgroups=no-conmon", "--sdnotify=ignore")
-    return workload.podman_run("--detach", "--cgroups=no-conmon", f"--sdnotify={workload.ready}")
+        return workload.exec_start("--cgroups=no-conmon", "--sdnotify=ignore")
+    return workload.exec_start("--detach", "--cgroups=no-conmon", f"--sdnotify={workload.ready}")
 
 
 ACTIVATION = UnitActivation("unit", lambda _session, workload: files(workload), files)

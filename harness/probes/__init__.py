@@ -16,7 +16,19 @@ from harness.probes.reading import LISTEN_ON_S, Hopeless, settled
 from harness.probes.reply import Reply, Times
 from harness.session.session import Session
 
-__all__ = ["Client", "CustomProbe", "Reply", "Supplies", "Times", "ask", "clients", "command", "judge", "timed"]
+__all__ = [
+    "Client",
+    "CustomProbe",
+    "Reply",
+    "Supplies",
+    "Times",
+    "ask",
+    "ask_bytes",
+    "clients",
+    "command",
+    "judge",
+    "timed",
+]
 
 
 class Client(StrEnum):
@@ -92,6 +104,23 @@ def ask(
         case CustomProbe(), _:
             return promised.ask(session, endpoint, deadline)
     raise _unknown(promised)
+
+
+def ask_bytes(
+    session: Session,
+    endpoint: Endpoint,
+    sent: bytes,
+    deadline: Deadline,
+    client: Client = Client.NATIVE,
+    pause_s: float = 0.0,
+) -> Reply:
+    """Let socat or a socket of our own send some bytes, and read until the service closes; a datagram is a reply.
+
+    The socket of our own can pause in the middle of what it sends over a stream.
+    """
+    if client is Client.SOCAT:
+        return socat.ask(session, endpoint, sent, deadline)
+    return native.ask(session, endpoint, sent, deadline, pause_s)
 
 
 def command(endpoint: Endpoint, promised: Probe, supplies: Supplies | None = None) -> tuple[str, ...]:

@@ -66,15 +66,6 @@ def processes(session: Session) -> dict[int, Process]:
     return found
 
 
-def ancestors(found: Mapping[int, Process], pid: int) -> list[Process]:
-    """Return a process and those above it, the nearest first, as far as they are among those found."""
-    line = []
-    while process := found.get(pid):
-        line.append(process)
-        pid = process.parent
-    return line
-
-
 def tree(found: Mapping[int, Process]) -> str:
     """Return the processes as lines, each indented below its parent."""
     children: dict[int, list[int]] = {}

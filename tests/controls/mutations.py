@@ -21,7 +21,6 @@ from harness.activation import generate, unit, units
 from harness.probes import Reply, native
 from harness.session.session import Session
 from harness.session.testinfra import SessionBackend
-from suites import clients
 
 if TYPE_CHECKING:
     from harness.activation.service import Service
@@ -144,7 +143,7 @@ def _spoil_clients(leave: Callable[[list[object]], None]) -> None:
         leave(left)
         return ask(session, *rest, **options)
 
-    native.ask = clients.ask_by_socket = spoilt  # type: ignore[attr-defined]
+    native.ask = spoilt
 
 
 @pytest.hookimpl(tryfirst=True)

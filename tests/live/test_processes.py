@@ -23,12 +23,6 @@ FOUND = {
 }
 
 
-def test_the_line_of_parents() -> None:
-    """The nearest first, as far as the session goes."""
-    assert [process.name for process in processes.ancestors(FOUND, 31)] == ["python3", "conmon", "systemd"]
-    assert processes.ancestors(FOUND, 4711) == []
-
-
 def test_who_holds_a_socket() -> None:
     """By its inode, the whole of it: 7 is not 77."""
     assert [process.name for process in FOUND.values() if process.holds(77)] == ["systemd", "conmon"]
