@@ -12,7 +12,7 @@ from harness.core.cache import default_folder
 from harness.core.errors import UsageError
 from harness.images import bases
 from harness.images.bases import Base
-from harness.images.store import ImageStore
+from harness.images.store import BuildNetwork, ImageStore
 from harness.runtime import leaks
 
 
@@ -22,12 +22,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--contracts", type=Path, default=Path("containers"), metavar="PATH", help="a contract, or a folder of them"
     )
     parser.add_argument("--base", type=Base, choices=tuple(Base), help="build on this distribution")
+    parser.add_argument(
+        "--network", type=BuildNetwork, choices=tuple(BuildNetwork), default=BuildNetwork.HOST,
+        help="build: what the steps of a Containerfile see of the network",
+    )  # fmt: skip
     parser.add_argument("--all", action="store_true", help="prune: remove the images of these contracts, too")
 
 
 def run(options: argparse.Namespace) -> int:
     """List what is in the store, build what contracts need, or remove what they don't."""
-    store = ImageStore(default_folder(), progress.to_stderr)
+    store = ImageStore(default_folder(), progress.to_stderr, options.network)
     action = {"list": _list_images, "build": _build_images, "prune": _prune_images}[options.action]
     action(store, options)
     return 0

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from harness.contract import FILE_NAME, ClientImage, Contract
@@ -34,6 +35,13 @@ CLIENT = ".client"
 BUILD_LIMIT_S = 1200.0
 
 
+class BuildNetwork(StrEnum):
+    """What the steps of a Containerfile see of the network, see --network= in podman-build(1)."""
+
+    HOST = "host"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image that is in the store."""
@@ -54,9 +62,10 @@ class Image:
 class ImageStore:
     """One folder with a podman graph root and, beside it, one small record per image."""
 
-    def __init__(self, folder: Path, progress: Progress = silent) -> None:
+    def __init__(self, folder: Path, progress: Progress = silent, network: BuildNetwork = BuildNetwork.HOST) -> None:
         self.folder = folder
         self._progress = progress
+        self._network = network
         #: podman's graph root, owned by the account of the sessions.
         self.graph = folder / "store"
         #: What is known of each image.
@@ -189,9 +198,11 @@ class ImageStore:
         with blaming(name), self._building() as session:
             context = f"{session.paths.home}/context"
             _copy_sources(file.parent, session, context)
+            # A proxy's address may have a password in it.
+            options = [f"--network={self._network}", f"--http-proxy={self._network is BuildNetwork.HOST}".lower()]
             # fmt: off
             session.run_with_progress(
-                ["podman", "build", "--pull=never", "--network=host", "--build-arg", f"BASE={foundation.reference}",
+                ["podman", "build", "--pull=never", *options, "--build-arg", f"BASE={foundation.reference}",
                  "--tag", reference, "--file", f"{context}/{file.name}", context],
                 timeout_s=BUILD_LIMIT_S, title=f"build '{name}'", progress=self._progress,
             )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.plugin.settings import RunSettings
 
 #: Where the choices are, by pkgutil.resolve_name().
+_BUILD_NETWORKS = "harness.images.store:BuildNetwork"
 _BASES = "harness.images.bases:Base"
 _ENGINES = "harness.guest.engines.base:EngineName"
 _KEEP = "harness.plugin.settings:Keep"
@@ -77,6 +78,8 @@ def settings() -> dict[str, Setting]:
                 "activate only by these, such as unit,quadlet (default: all that the userland is capable of)"),
         Setting("base", "BASE", _one_of(_BASES, "auto"), "auto",
                 "build images on auto, fedora or debian (default: auto, fedora where a registry answers)"),
+        Setting("build-network", "NETWORK", _one_of(_BUILD_NETWORKS), "host",
+                "let the steps of a Containerfile have this network: host, the machine's; or none (default: host)"),
         Setting("keep", "WHEN", _one_of(_KEEP), "never",
                 "keep the session of a test after it: never, on-failure or always (default: never)"),
         Setting("timeout-scale", "FACTOR", _within(0, 1000), "1",
@@ -198,6 +201,7 @@ def read(config: pytest.Config) -> RunSettings:
         activations=found["harness_activation"],
         userlands=tuple(dict.fromkeys(given.harness_userland or config.getini("harness_userlands") or [HOST.name])),
         base=found["harness_base"],
+        build_network=found["harness_build_network"],
         strict=_strict(str(config.getini("harness_strict"))) if given.harness_strict is None else given.harness_strict,
         keep=found["harness_keep"],
         bisect=bool(config.getini("harness_bisect")) if given.harness_bisect is None else given.harness_bisect,

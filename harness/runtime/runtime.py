@@ -50,7 +50,7 @@ class Runtime:
         #: Tells a person what takes so long.
         self.progress = progress
         self.machine = Machine(patience=max(1.0, settings.timeout_scale))
-        self.store = store or ImageStore(default_folder(), progress)
+        self.store = store or ImageStore(default_folder(), progress, settings.build_network)
         #: The contracts and activations whose layers have been tried after a failure.
         self.bisected: set[tuple[str, str]] = set()
         #: Contract, activation, transport -> why the first client was not answered.

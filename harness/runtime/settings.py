@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.core.userland import HOST
 from harness.guest.engines.base import EngineName, Mode
 from harness.images.bases import Base
+from harness.images.store import BuildNetwork
 from harness.session.bounds import TESTS, Bounds
 
 
@@ -29,6 +30,7 @@ class Settings:
     userlands: tuple[str, ...] = (HOST.name,)
     #: None: chosen by whether a registry answers.
     base: Base | None = None
+    build_network: BuildNetwork = BuildNetwork.HOST
     timeout_scale: float = 1.0
     #: What each session may take of the machine.
     bounds: Bounds = TESTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from harness.contract import Contract, load
 from harness.core.errors import SHOWN_LINES, Blame, CommandError, ImageError, LockBusy
 from harness.images import store as image_store
 from harness.images.bases import Base
-from harness.images.store import Image, ImageStore
+from harness.images.store import BuildNetwork, Image, ImageStore
 from harness.runtime.runtime import Runtime
 from harness.session import factory
 from harness.session.spec import store_locks
@@ -81,6 +82,27 @@ def test_a_build_that_fails(base: Image, store: ImageStore, said: list[str], tmp
         f"build the image '{name}' from Containerfile on {base.name}"
     ]
     assert not list(store.folder.glob(f"images/{name}*"))
+
+
+@pytest.mark.parametrize("network", BuildNetwork)
+def test_what_a_build_sees_of_the_machine(
+    base: Image, harness_runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: BuildNetwork
+) -> None:
+    """A step reaches a port of the machine's and knows its proxy, unless the network is taken away; no secret ever."""
+    monkeypatch.setenv("no_proxy", "the-proxy's")
+    monkeypatch.setenv("CI_TOKEN", "a-secret")
+    store = ImageStore(harness_runtime.store.folder, network=network)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reach = f"bash -c ': </dev/tcp/127.0.0.1/{server.getsockname()[1]}' && echo was reached"
+        with pytest.raises(ImageError) as caught:
+            store.image(sources(tmp_path / "image", "lacks-network", f"RUN env; {reach}; false"), Base(base.base))
+
+    said = caught.value.evidence["output"]
+    with_network = network is BuildNetwork.HOST
+    assert ("was reached" in said.splitlines()) == with_network
+    assert ("Connection refused" in said) != with_network
+    assert ("the-proxy's" in said) == with_network
+    assert "a-secret" not in said
 
 
 def test_long_output_is_cut_where_it_is_shown(base: Image, store: ImageStore, tmp_path: Path) -> None:
