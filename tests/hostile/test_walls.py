@@ -1,6 +1,7 @@
 """What a container tries to reach outside of itself, and does not; each attempt succeeds without its wall.
 
-The walls are those of containers as activations make them: their options, and behind them the session's namespaces.
+The walls are those of containers as every activation makes them: their options, and behind them the session's
+namespaces. An ordinary user's containers have the first of them, see tests/live/test_ordinary_user.py.
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ from pathlib import Path
 
 import pytest
 
+from harness import Activation, ask_bytes
+from harness.core.deadline import Deadline
 from harness.core.transports import Transport
 from harness.runtime.runtime import Runtime
+from harness.session import factory
 from harness.session.session import Session
 from tests.hostile.test_hostile import hostile
 
+#: Longest attempt, in seconds.
+LIMIT_S = 20.0
+
 #: A port and an abstract name that somebody in the session listens on.
 PORT, NAME = 4713, "harness-wall"
+
+PYTHON = ("/usr/bin/python3", "-I", "-S", "-c")
 
 #: Prints `reached` where a connection is taken.
 CONNECT = """
@@ -38,12 +47,13 @@ names = [open(f"/proc/{{pid}}/comm").read().strip() for pid in os.listdir("/proc
 print("reached" if {name!r} in names else names)
 """
 
-#: Prints `reached` where a signal could be sent to the program's parent, which is conmon outside of the container.
+#: Prints `reached` where a signal could be sent to a conmon, which is outside of every container.
 SIGNALS = """
 import os
-parent = os.getppid()
-os.kill(parent, 0) if parent else None
-print("reached" if parent else "no parent")
+numbers = [int(pid) for pid in os.listdir("/proc") if pid.isdigit()]
+conmons = [pid for pid in numbers if open(f"/proc/{pid}/comm").read() == "conmon\\n"]
+os.kill(conmons[0], 0) if conmons else None
+print("reached" if conmons else "there is none")
 """
 
 WRITES = """
@@ -59,12 +69,29 @@ print("reached")
 """
 
 
+#: Prints `reached` where the account's keyring has a key of this name, see keyctl(2); adds it where it is told to.
+KEY = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+numbers = {{"x86_64": (248, 250), "aarch64": (217, 219)}}[os.uname().machine]
+USER_KEYRING, SEARCH = -4, 10
+if {add}:
+    found = libc.syscall(numbers[0], b"user", {name!r}.encode(), b"secret", 6, USER_KEYRING)
+else:
+    found = libc.syscall(numbers[1], SEARCH, USER_KEYRING, b"user", {name!r}.encode(), 0)
+print("reached" if found > 0 else os.strerror(ctypes.get_errno()))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a program in a container does, and the option of podman's that takes the wall away."""
+    """What a program in a container does, and the options of podman's that take the wall away.
+
+    Without such options the wall is the container itself, and the control is the same program beside it.
+    """
 
     code: str
-    without_wall: tuple[str, ...]
+    without_wall: tuple[str, ...] = ()
 
 
 HOST_NETWORK = ("--network=host",)
@@ -85,6 +112,16 @@ ATTEMPTS: dict[str, Callable[[Session], Attempt]] = {
         READS.format(path=f"{session.paths.home}/.config/containers/containers.conf"),
         seen_as_it_is(session, session.paths.home),
     ),
+    "the store of images": lambda session: Attempt(
+        READS.format(path=f"{factory.STORE}/overlay-images/images.json"), seen_as_it_is(session, factory.STORE)
+    ),
+    "a setting of the kernel": lambda _session: Attempt(
+        WRITES.format(path="/proc/sys/net/ipv4/ip_unprivileged_port_start", text="1024"), ("--privileged", "--user=0")
+    ),
+    "a device's settings": lambda _session: Attempt(
+        WRITES.format(path="/sys/class/net/lo/mtu", text="65536"), ("--privileged", "--user=0")
+    ),
+    "a key of the account": lambda _session: Attempt(KEY.format(name=NAME, add=False)),
     "the image's own files": lambda _session: Attempt(
         WRITES.format(path="/usr/x", text="x"), ("--read-only=false", "--user=0")
     ),
@@ -106,6 +143,8 @@ def listening(session: Session) -> Iterator[None]:
         name.bind(f"\0{NAME}")
         port.listen()
         name.listen()
+        added = session.run([*PYTHON, KEY.format(name=NAME, add=True)]).text
+        assert added == "reached\n", added
         yield
 
 
@@ -113,8 +152,7 @@ def tried(session: Session, image: str, code: str, *options: str) -> str:
     """Return what a program in a container printed; the options are those of the contracts, and others."""
     base = ["podman", "run", "--rm", "--pull=never", "--read-only"]
     base += [] if HOST_NETWORK[0] in options else ["--network=none"]
-    command = ["/usr/bin/python3", "-I", "-S", "-c", code]
-    done = session.run([*base, *options, image, *command], check=False)
+    done = session.run([*base, *options, image, *PYTHON, code], check=False)
     return done.text + done.stderr.decode(errors="replace")
 
 
@@ -126,8 +164,29 @@ def test_a_container_reaches_nothing_outside_of_it(title: str, harness_runtime: 
     with listening(session):
         inside = tried(session, image, attempt.code)
         assert "reached" not in inside.split(), inside
-        without = tried(session, image, attempt.code, *attempt.without_wall)
+        if attempt.without_wall:
+            without = tried(session, image, attempt.code, *attempt.without_wall)
+        else:
+            without = session.run([*PYTHON, attempt.code]).text
     assert "reached" in without.split(), without
+
+
+@pytest.mark.harness_activations
+def test_nor_does_an_activated_one(harness_runtime: Runtime, harness_activation: Activation) -> None:
+    """The same attempts by a program that has its socket from systemd; each of them is a request."""
+    session, contract = harness_runtime.session(), hostile("runs")
+    image = contract.image.model_copy(update={"read_only": True})
+    with listening(session), harness_runtime.service(
+        contract.model_copy(update={"image": image}), harness_activation.name
+    ) as service:  # fmt: skip
+        endpoint = service.activated.workload.endpoints[Transport.TCP4]
+        said = {
+            title: ask_bytes(session, endpoint, make(session).code.encode(), Deadline.after(LIMIT_S)).body.decode()
+            for title, make in ATTEMPTS.items()
+        }
+        control = ask_bytes(session, endpoint, b"print('reached')", Deadline.after(LIMIT_S)).body
+    assert control == b"reached\n"
+    assert [title for title, text in said.items() if not text or "reached" in text.split()] == [], said
 
 
 def test_the_session_is_a_wall_behind_the_container_s(harness_runtime: Runtime) -> None:

@@ -29,6 +29,7 @@ from harness.session.spec import Bind
 from tests.helpers.runs import REPOSITORY, read_junit
 from tests.helpers.sessions import isolated
 from tests.helpers.units import of
+from tests.hostile.test_hostile import hostile
 
 pytestmark = isolated
 
@@ -152,6 +153,21 @@ def test_a_proxy_before_its_container(harness_runtime: Runtime, tmp_path: Path) 
         outcomes, texts = read_junit(session.outside(report))
         assert done.status == 0, f"{done.text}\n{texts}"
         assert set(outcomes.values()) == {"passed"}
+        assert left_behind(session) == []
+
+
+def test_a_container_s_walls_stand(harness_runtime: Runtime, tmp_path: Path) -> None:
+    """What hostile images try is tried with one wall only: a session has no namespaces of its own here."""
+    harness_runtime.image(hostile("none"))
+    with login(harness_runtime, tmp_path) as session:
+        report = f"{session.paths.home}/report.xml"
+        chosen = ("-k", "reaches_nothing or activated", "-n", "0", "-p", "no:cacheprovider", f"--junitxml={report}")
+        where = f"--harness-artifacts-dir={session.paths.home}/artifacts"
+        done = run(session, "-m", "pytest", "-p", "xdist", "tests/hostile/test_walls.py", *chosen, where)
+        outcomes, texts = read_junit(session.outside(report))
+        assert done.status == 0, f"{done.text}\n{texts}"
+        assert set(outcomes.values()) == {"passed"}
+        assert {f"test_nor_does_an_activated_one[{name}]" for name in ("generate", "launcher", "unit")} <= set(outcomes)
         assert left_behind(session) == []
 
 
