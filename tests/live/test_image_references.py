@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
+import io
 import json
 import os
 import socket
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +19,12 @@ from harness.contract import load
 from harness.contract.reference import ImageReference
 from harness.core.deadline import Deadline, wait_until
 from harness.core.errors import Blame, ImageError, UsageError
+from harness.core.progress import silent
 from harness.core.transports import Listener, Transport
 from harness.images import fetching
 from harness.images.store import Image, ImageStore
 from harness.runtime.runtime import Runtime
-from harness.session import sockets
+from harness.session import factory, sockets
 from harness.session.session import Session
 from tests.helpers.contracts import BYTES, TCP, written
 from tests.helpers.runs import REPOSITORY, run_pytest
@@ -86,6 +91,58 @@ def test_an_archive_that_is_cut_off(archives: Path, store: ImageStore) -> None:
     file.write_bytes(file.read_bytes()[:20_000])
     with pytest.raises(UsageError, match="is no archive of an image"):
         store.existing("archived", f"oci-archive:{file}")
+
+
+@pytest.mark.parametrize("way", ["dots", "link"])
+def test_an_archive_writes_nowhere_else(way: str, tmp_path: Path) -> None:
+    """A layer with `..` in a name, or with a file below a link out of it; tar(1) that is told to does write there."""
+    store = ImageStore(tmp_path / "store")
+    store.prepare()
+    with factory.open_build_session(store.graph) as session:
+        home = session.paths.home
+        layer = strange_layer(way, home)
+        file = tmp_path / "strange.tar"
+        file.write_bytes(as_docker_archive(layer))
+        with contextlib.suppress(UsageError):
+            fetching.fetch("strange", ImageReference.parse(f"docker-archive:{file}"), session, silent)
+        assert not session.outside(f"{home}/escaped").exists()
+
+        session.outside(f"{home}/layer.tar").write_bytes(layer)
+        session.run(["mkdir", f"{home}/unpacked"])
+        session.run(["tar", "-P", "-xf", f"{home}/layer.tar", "-C", f"{home}/unpacked"])
+        assert session.outside(f"{home}/escaped").exists()
+
+
+def strange_layer(way: str, home: str) -> bytes:
+    """Return a layer that has the file `escaped` in a folder of the machine's, in a way that naive programs follow."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as archive:
+        name = f"{'../' * 20}{home[1:]}/escaped"
+        if way == "link":
+            link = tarfile.TarInfo("out")
+            link.type, link.linkname = tarfile.SYMTYPE, home
+            archive.addfile(link)
+            name = "out/escaped"
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return layer.getvalue()
+
+
+def as_docker_archive(layer: bytes) -> bytes:
+    """Return an archive as `docker save` writes it, of an image with one layer."""
+    digest = hashlib.sha256(layer).hexdigest()
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]}}
+    manifest = [{"Config": "config.json", "RepoTags": ["localhost/strange:1"], "Layers": ["layer.tar"]}]
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for name, content in (
+            ("config.json", json.dumps(config).encode()),
+            ("layer.tar", layer),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return whole.getvalue()
 
 
 def test_a_transport_that_nobody_knows(tmp_path: Path) -> None:
