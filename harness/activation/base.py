@@ -122,6 +122,11 @@ class Activated(abc.ABC):
         """The service units that a client may wake."""
 
     @property
+    def printing(self) -> tuple[str, ...]:
+        """What the files of output are called by, see `Session.output`: services, or templates for all instances."""
+        return self.services
+
+    @property
     @abc.abstractmethod
     def sockets(self) -> tuple[str, ...]:
         """The socket units that systemd listens with; empty where the launcher listens itself."""
@@ -146,8 +151,8 @@ class Activated(abc.ABC):
         return {unit: unit.removesuffix(".service") for unit in self.services}
 
     def container_of(self, transport: Transport) -> str:
-        """Return the name of the container that a client of `transport` wakes."""
-        return self.containers[self.service_of(transport)]
+        """Return the name of the container that a client of `transport` wakes, "" where it is not known."""
+        return self.containers.get(self.service_of(transport), "")
 
     def starter_of(self, transport: Transport) -> str:
         """Return the service unit that starts the container; another one where a client wakes a proxy before it."""
@@ -230,7 +235,7 @@ class Activated(abc.ABC):
     def evidence(self) -> dict[str, str]:
         """Return title -> text of what the units say, for an error."""
         states = "\n".join(f"{unit}: {self.state(unit)}" for unit in (*self.sockets, *self.services))
-        outputs = {f"output of {unit}": self.session.output(unit) for unit in self.services}
+        outputs = {f"output of {unit}": self.session.output(unit) for unit in self.printing}
         return {"units": states, **outputs, "systemd --user": self.session.manager_log()[self._logged_before :]}
 
 
@@ -281,17 +286,22 @@ def clean_up(session: Session, *containers: str) -> Iterator[None]:
 
 
 def kill_container(session: Session, name: str) -> None:
-    """Kill all processes of the newest container of a name, by the kernel: where they leave no room, podman can't."""
-    notes = last_notes(session.events(), name)
+    """Kill all processes of the newest container of a name."""
+    if notes := last_notes(session.events(), name):
+        kill_processes(session, notes["create"]["ID"])
+
+
+def kill_processes(session: Session, container: str) -> None:
+    """Kill all processes of the container with this id, by the kernel: where they leave no room, podman can't."""
     # Not by Path.rglob(): it raises an error where a scope ends while it looks.
-    for folder, *_ in os.walk(session.cgroup) if notes else ():
+    for folder, *_ in os.walk(session.cgroup):
         unit = folder.rpartition("/")[2]
-        if not unit.startswith("libpod-") or notes["create"]["ID"] not in unit or "conmon" in unit:
+        if not unit.startswith("libpod-") or container not in unit or "conmon" in unit:
             continue
         cgroups.kill(folder)
         with contextlib.suppress(WaitTimeout):
             gone = partial(cgroups.processes, folder)
-            wait_until(gone, lambda left: not left, Deadline.after(_KILL_LIMIT_S), f"the end of '{name}'")
+            wait_until(gone, lambda left: not left, Deadline.after(_KILL_LIMIT_S), f"the end of '{container}'")
 
 
 #: What systemd takes for something else in a line, and how it is written there.

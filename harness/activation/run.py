@@ -93,6 +93,18 @@ def is_left(events: str, container: str) -> bool:
     return "create" in notes and "remove" not in notes
 
 
+def unremoved(events: str, since: float) -> list[str]:
+    """Return the ids of the containers that podman has created since a time, in seconds since 1970, and not removed."""
+    created: dict[str, None] = {}
+    for event in reversed([*_events(events)]):
+        if event["Type"] == "container" and datetime.fromisoformat(event["Time"]).timestamp() >= since:
+            if event["Status"] == "create":
+                created[event["ID"]] = None
+            elif event["Status"] == "remove":
+                created.pop(event["ID"], None)
+    return [*created]
+
+
 def noted(events: str, container: str, status: str, since: float) -> list[dict[str, Any]]:
     """Return podman's notes of a status, such as `start` or `died`, of containers of that name, the newest first.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.activation import quadlet
-from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up, kill_container
+from harness.activation.base import UNIT_LIMIT_S, Activated, Activation, Workload, clean_up, kill_processes
+from harness.activation.run import unremoved
 from harness.activation.units import InstalledUnits, path_of, refuse_known
 from harness.contract import Contract, Listening, UnitFolder
 from harness.contract.units import PROBES
@@ -17,13 +19,16 @@ from harness.core.hints import hint
 from harness.core.transports import Endpoint, Transport
 from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
+from harness.session.spec import OWN_OUTPUT_CONF
 
 
 class Shipped(InstalledUnits):
     """The units of a folder; what belongs to what is asked of systemd, which has loaded them."""
 
     def __init__(self, session: Session, workload: Workload, folder: UnitFolder) -> None:
-        super().__init__(session, workload, folder.files)
+        super().__init__(
+            session, workload, {**folder.files, **_printing(session, folder), **_talking(session, folder.files)}
+        )
         self._folder = folder
 
     @property
@@ -31,24 +36,59 @@ class Shipped(InstalledUnits):
         """The socket units of the folder, with the instances of its templates."""
         return self._folder.sockets
 
-    @functools.cached_property
+    @property
     def services(self) -> tuple[str, ...]:
-        """The services that clients wake, and those that the containers behind them are started by."""
+        """The services that clients wake, those that the containers behind them are started by, and instances."""
+        return (*self._lasting, *self.session.manager.matching(*self._templates.values()))
+
+    @property
+    def printing(self) -> tuple[str, ...]:
+        """The services, and the templates, whose instances print into one file."""
+        return (*self._lasting, *self._folder.templates)
+
+    @functools.cached_property
+    def _lasting(self) -> tuple[str, ...]:
         woken = dict.fromkeys(self._services.values())
         return (*woken, *dict.fromkeys(unit for unit in self._backends.values() if unit not in woken))
 
+    @functools.cached_property
+    def _templates(self) -> Mapping[str, str]:
+        """Socket unit whose clients systemd accepts -> the pattern of the instances that it starts for them."""
+        accepting = dict.fromkeys(one.unit for one in self._lines.values() if one.accept)
+        return {unit: f"{unit.removesuffix('.socket')}@*.service" for unit in accepting}
+
     def service_of(self, transport: Transport) -> str:
         """Return the service of the socket that clients of a transport ask."""
-        return self._services[self._lines[transport, self.workload.endpoints[transport]].unit]
+        unit = self.socket_of(transport)
+        if unit not in self._templates:
+            return self._services[unit]
+        newest = sorted(self.instances_of(transport), key=_counter)[-1:]
+        return newest[0] if newest else self._templates[unit].replace("*", "0")
+
+    def instances_of(self, transport: Transport) -> tuple[str, ...]:
+        """Return the instances that systemd has started for clients of a transport, until it forgets them."""
+        return self.session.manager.matching(self._templates[self.socket_of(transport)])
+
+    def is_active(self, transport: Transport) -> bool:
+        """Whether the service is anything else than inactive, or has an instance."""
+        if self.socket_of(transport) in self._templates:
+            return bool(self.instances_of(transport))
+        return super().is_active(transport)
+
+    def socket_of(self, transport: Transport) -> str:
+        """Return the socket unit that clients of a transport ask."""
+        return self._lines[transport, self.workload.endpoints[transport]].unit
 
     def starter_of(self, transport: Transport) -> str:
         """Return the service that clients wake, or the one with a container that it needs."""
-        return self._backends[self.service_of(transport)]
+        service = self.service_of(transport)
+        return self._backends.get(service, service)
 
     @functools.cached_property
     def containers(self) -> Mapping[str, str]:
         """Service -> the name that it, or the service that it needs, gives its container."""
-        behind = {unit: self._backends.get(unit, unit) for unit in self.services}
+        # Those of instances have names that nobody gave them.
+        behind = {unit: self._backends.get(unit, unit) for unit in self._lasting}
         return {unit: _named(self.session, one) or one.removesuffix(".service") for unit, one in behind.items()}
 
     @functools.cached_property
@@ -74,8 +114,8 @@ class Shipped(InstalledUnits):
     def remove(self) -> None:
         """Stop all that the folder has brought, whoever has started it, and remove its files."""
         # Nobody looks at this end, and some containers take a second for theirs.
-        for name in set(self.containers.values()):
-            kill_container(self.session, name)
+        for container in unremoved(self.session.events(), self.created):
+            kill_processes(self.session, container)
         everything = (*self.sockets, *self.services, *self._folder.generated)
         self.session.manager.stop_together(everything, Deadline.after(self.workload.stop_s + UNIT_LIMIT_S))
         for name in self._texts:
@@ -83,11 +123,51 @@ class Shipped(InstalledUnits):
         self.session.manager.reload()
 
 
+#: A service whose program talks to its client by its standard input and output, as inetd's do.
+_BY_INPUT = re.compile(r"^\s*StandardInput\s*=\s*socket\s*$", re.MULTILINE)
+
+#: In a session podman hands its standard streams on to every container, and services print into files; for such a
+#: service both are as they are outside of it.
+_AS_OUTSIDE = """\
+[Service]
+StandardOutput=inherit
+Environment=CONTAINERS_CONF={settings}
+"""
+
+
+def _printing(session: Session, folder: UnitFolder) -> dict[str, str]:
+    """Return a drop-in for each template: the file is there before its instances, and whoever owns it, each may print.
+
+    An OCI runtime gives the file to the user of the container, see `Session.capture`.
+    """
+    files = {unit: f"append:{session.paths.output}/{unit}.log" for unit in folder.templates}
+    return {
+        f"{unit}.d/15-output.conf": f"[Service]\nStandardOutput={file}\nStandardError={file}\n"
+        for unit, file in files.items()
+    }
+
+
+def _talking(session: Session, files: Mapping[str, str]) -> dict[str, str]:
+    """Return a drop-in for each service that says `StandardInput=socket`, by which its streams are as outside."""
+    found = [
+        name.rpartition(".")[0]
+        for name, text in files.items()
+        if name.endswith((".service", ".container")) and _BY_INPUT.search(text) and "StandardOutput" not in text
+    ]
+    drop_in = _AS_OUTSIDE.format(settings=f"{session.paths.home}/.config/containers/{OWN_OUTPUT_CONF}")
+    return {f"{name}.service.d/20-output.conf": drop_in for name in found}
+
+
 def _triggered(session: Session, unit: str) -> Sequence[str]:
     with contextlib.suppress(NoSuchUnit):
         triggers: Sequence[str] = session.manager.properties(unit)["Triggers"]
         return triggers
     return ()
+
+
+def _counter(instance: str) -> int:
+    """Return the number of an instance, which begins with it, see Accept= in systemd.socket(5)."""
+    return int(instance.partition("@")[2].partition("-")[0])
 
 
 def _backend(session: Session, service: str) -> str:
@@ -114,21 +194,24 @@ def _named(session: Session, service: str) -> str:
 
 def listening(session: Session, folder: UnitFolder) -> tuple[Listening, ...]:
     """Return what the sockets of a folder listen on, as systemd has loaded them; raise UnitsError."""
-    found, mistakes = [], []
+    found: list[Listening] = []
+    mistakes: list[tuple[str, str]] = []
     for unit in folder.sockets:
         try:
             loaded = session.manager.properties(unit)
         except NoSuchUnit:
             loaded = {"LoadState": "not-found"}
         if loaded["LoadState"] != "loaded":
-            said = [line for line in session.manager_log().splitlines() if unit in line][-1:]
-            mistakes.append((unit, ": ".join([f"systemd does not load it ('{loaded['LoadState']}')", *said])))
+            last = [line for line in session.manager_log().splitlines() if unit in line][-1:]
+            mistakes.append((unit, ": ".join([f"systemd does not load it ('{loaded['LoadState']}')", *last])))
             continue
-        if loaded["Accept"]:
-            mistakes.append((unit, "'Accept=yes' starts an instance per client, which can't be tested yet"))
+        template = f"{unit.removesuffix('.socket')}@.service"
+        if loaded["Accept"] and template not in folder.templates:
+            said = f"'Accept=yes' starts an instance of '{template}' per client, and there is no such template"
+            mistakes.append((unit, said))
         only = loaded["BindIPv6Only"] == "ipv6-only"
         name = loaded["FileDescriptorName"] or unit
-        found += [Listening(unit, name, kind, address, only) for kind, address in loaded["Listen"]]
+        found += [Listening(unit, name, kind, address, only, loaded["Accept"]) for kind, address in loaded["Listen"]]
     if mistakes:
         raise UnitsError(str(folder.path), mistakes)
     return tuple(found)

@@ -91,7 +91,7 @@ class InstalledUnits(Activated):
         for name, text in self._texts.items():
             self.session.write(path_of(self.session, name), text)
         self.session.manager.reload()
-        for unit in self.services:
+        for unit in self.printing:
             self.session.capture(unit)
         self._generated = generated(self)
 

@@ -70,9 +70,14 @@ def ask_many(service: Service, transports: Sequence[Transport], wanted: Load, li
         return [reply for reply in replies if reply]
 
 
-def ask_at_once(service: Service, transport: Transport, count: int, limit_s: float) -> list[Reply]:
-    """Return the replies to clients that come together; each keeps its connection until the last has its own."""
-    together = threading.Barrier(count)
+def ask_at_once(
+    service: Service, transport: Transport, count: int, limit_s: float, look: Callable[[], None] = lambda: None
+) -> list[Reply]:
+    """Return the replies to clients that come together; each keeps its connection until the last has its own.
+
+    `look` is called by one of them then, where all are clients without a process of their own.
+    """
+    together = threading.Barrier(count, look)
 
     def keep() -> None:
         with contextlib.suppress(threading.BrokenBarrierError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.activation import Activation
-from harness.battery import ending, serving
+from harness.battery import ending, instances, serving
 from harness.battery.trial import Trial
 from harness.contract import Contract, EchoProbe, Promise, Ready
 from harness.core.transports import ROWS, Directive, Transport
@@ -70,6 +70,7 @@ PROMISES: dict[Promise, Row] = {
     Promise.IDLE: Row(ending.idle, concerns=_idles),
     Promise.READY: Row(ending.ready, concerns=_says_ready),
     Promise.QUIET: Row(ending.quiet),
+    Promise.INSTANCES: Row(instances.instances, each_socket=True),
 }
 
 
@@ -92,7 +93,9 @@ def promises(
     found = []
     for promise, row in PROMISES.items():
         sockets = [(selected, item) for selected in contract.selections for item in selected.transports]
-        about = [(one, item) for one, item in sockets if item in asked and row.concerns(one, item, activation)]
+        # Of a socket whose clients systemd accepts, every other promise is about a run that is nobody's.
+        wanted = [(one, item) for one, item in sockets if one.socket(item).accept == (promise is Promise.INSTANCES)]
+        about = [(one, item) for one, item in wanted if item in asked and row.concerns(one, item, activation)]
         reached = [(one, item) for one, item in about if item not in lacking] or about
         found += [(promise, *place) for place in (about if row.each_socket else reached[:1])]
     return found

@@ -50,6 +50,8 @@ def every_socket(trial: Trial) -> None:
     asked: set[str] = set()
     for service in trial.service.selections:
         for transport in service.activated.workload.endpoints:
+            if service.contract.socket(transport).accept:
+                continue
             container = service.activated.service_of(transport)
             each = Trial(service, transport)
             each.warm() if container in asked else each.wake()

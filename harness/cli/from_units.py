@@ -47,7 +47,7 @@ def text(folder: UnitFolder, listening: Sequence[Listening]) -> str:
 
 def _socket(table: dict[str, Any]) -> dict[str, Any]:
     """Return a table of the contract: a free port, a path below the home folder, a name that is one."""
-    found = {key: value for key, value in table.items() if (key, value) != ("probed", True)}
+    found = {key: value for key, value in table.items() if (key, value) != ("probed", True) and key != "accept"}
     found["name"] = _name(table["name"])
     if "port" in found and found["port"] < FIRST_PORT:
         found["port"] += _UP

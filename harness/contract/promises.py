@@ -29,6 +29,7 @@ class Promise(StrEnum):
     IDLE = "idle"
     READY = "ready"
     QUIET = "quiet"
+    INSTANCES = "instances"
 
 
 #: Promise -> why the image does not make it.

@@ -87,6 +87,8 @@ class SocketTable(Table):
     #: FileDescriptorName= of systemd.socket(5); no colon, which separates names in LISTEN_FDNAMES.
     name: Annotated[str, allowed(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,60}", "letters, digits and '_.@-'")] | None = None
     options: SocketOptions = SocketOptions()
+    #: Accept= of systemd.socket(5): whether systemd accepts clients, each for an instance of the service.
+    accept: bool = False
     #: Whether clients ask here.
     probed: bool = True
 
@@ -103,6 +105,13 @@ class SocketTable(Table):
         if path is not None and not re.fullmatch(_PATH, path) and not _as_loaded(given):
             raise ValueError(f"expected a file name of letters, digits and '_.-', got {shortened(path)}")
         return path
+
+    @field_validator("accept")
+    @classmethod
+    def _of_units(cls, accept: bool, given: ValidationInfo) -> bool:
+        if accept and not _as_loaded(given):
+            raise ValueError("an image gets listening sockets; 'Accept=yes' is tested as a folder of unit files")
+        return accept
 
     @model_validator(mode="after")
     def _address_fits(self) -> Self:

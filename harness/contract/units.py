@@ -72,6 +72,13 @@ class UnitFolder:
         return tuple(dict.fromkeys(found))
 
     @property
+    def templates(self) -> tuple[str, ...]:
+        """The services, such as `echo@.service`, of which systemd may start an instance for a client."""
+        kinds = (".service", ".container", ".kube")
+        names = (name.removesuffix(".socket") for name in self._named(".socket") if "@" not in name)
+        return tuple(f"{name}@.service" for name in names if any(f"{name}@{kind}" in self.files for kind in kinds))
+
+    @property
     def generated(self) -> tuple[str, ...]:
         """The services that Podman's generator makes, see podman-systemd.unit(5); templates are left out."""
         found = []
@@ -188,7 +195,9 @@ def _of_the_whole(folder: UnitFolder) -> Iterator[tuple[str, str]]:
         yield "(the folder)", "there is no socket unit in it"
     for name in named:
         before, at, after = name.partition("@")
-        if at and after.startswith(".") and not any(one.startswith(f"{before}@") for one in folder.instances):
+        # Those of 'Accept=yes' get their instances from systemd, which alone knows that it is said.
+        given = any(one.startswith(f"{before}@") for one in folder.instances)
+        if at and after.startswith(".") and not given and f"{before}@.service" not in folder.templates:
             yield name, f"it is a template: say '--instance {before}@NAME'"
     templates = {name.partition("@")[0] for name in named if "@." in name}
     for one in folder.instances:
@@ -216,6 +225,8 @@ class Listening:
     address: str
     #: Whether an IPv6 socket takes no IPv4 clients, see BindIPv6Only=.
     ipv6_only: bool = False
+    #: Whether systemd accepts the clients, each for an instance of the service, see Accept=.
+    accept: bool = False
 
     @property
     def line(self) -> str:
@@ -253,7 +264,9 @@ def document_of(folder: UnitFolder, listening: Sequence[Listening]) -> tuple[dic
     """Return what such a contract's file would say, and whether its probe is a single table; raise UnitsError."""
     given, single = _probes(folder)
     names = _names(listening)
-    tables = [one.table | {"name": names[one]} for one in listening if one.table]
+    tables = [
+        one.table | {"name": names[one]} | ({"accept": True} if one.accept else {}) for one in listening if one.table
+    ]
     aliases: dict[str, list[str]] = {}
     for one in (one for one in listening if one.table):
         for alias in dict.fromkeys((names[one], one.name, one.unit, one.line, one.address)):

@@ -31,6 +31,8 @@ _DETACHES = re.compile(r"\bpodman\b.*\s(-d|--detach)\b")
 #: systemd-socket-proxyd(8), and a service that is up no sooner than its program says so.
 _PROXY = re.compile(r"\S*/systemd-socket-proxyd\b")
 _SAYS_READY = re.compile(r"--sdnotify[= ](container|healthy)\b")
+_NAMED = re.compile(r"--name[= ](\S+)")
+_OF_ITS_OWN = "Say '${INVOCATION_ID}' in it, which systemd fills in; 'podman run' can do without '--name'."
 _NO_NETWORK = re.compile(r"--net(?:work)?[= ]none\b")
 
 #: What a rule yields: where, what is wrong, and what to do.
@@ -158,6 +160,25 @@ def _accept(folder: Folder) -> _Said:
             )
 
 
+def _one_name(folder: Folder) -> _Said:
+    for socket in folder.sockets:
+        unit = folder.woken(socket) if _accepts(socket) else None
+        if not unit or not unit.stem.endswith("@"):
+            continue
+        named = [(one, one.value) for one in unit.all("Container", "ContainerName")]
+        named += [(one, found) for one in unit.all("Service", "ExecStart") for found in _NAMED.findall(one.value)]
+        if unit.kind == "container" and not named:
+            named = [(unit.first, "systemd-%p_%i")]
+        paths = all(re.match(r"[/%]", one.value) for one in socket.all("Socket", *_LISTEN))
+        for where, name in named:
+            if re.search(r"%[iIn]", name) and not paths:
+                said = f"the container is called '{name}': the instance has colons in its name, which podman refuses"
+                yield where, said, _OF_ITS_OWN
+            elif not re.search(r"[%$]", name):
+                said = f"the containers of all clients are called '{name}', and podman has one of a name"
+                yield where, said, _OF_ITS_OWN
+
+
 def _no_line(folder: Folder) -> _Said:
     for socket in folder.sockets:
         if not socket.all("Socket", *_LISTEN):
@@ -176,7 +197,7 @@ def _not_required(folder: Folder) -> _Said:
         needed = unit.words("Unit", "Requires", "BindsTo", "Requisite") | unit.words("Service", "Sockets")
         for socket in folder.wakers(unit):
             names = {socket.name, re.sub(r"@.*\.", "@%i.", socket.name)}
-            if not names & needed and socket.stem != unit.stem:
+            if not names & needed and socket.stem != unit.stem and not _accepts(socket):
                 yield (
                     unit.first,
                     f"it does not require '{socket.name}': started by hand, it has no socket of that unit",
@@ -353,4 +374,5 @@ RULES = (
     Rule("SA015", "a proxy that is there before its program", _impatient_proxy),
     Rule("SA016", "a proxy before a container without a network", _unreachable),
     Rule("SA017", "a container behind a proxy that may not be started often", _few_starts),
+    Rule("SA018", "one name for the containers of many clients", _one_name),
 )

@@ -18,6 +18,10 @@ from harness.session.spec import QUADLET_GENERATORS
 _LIMIT_S = 20.0
 
 
+#: What systemd misses before Podman's generator has run, and programs that may be on another machine.
+_NOT_YET = re.compile(r"not found|@internal\.service not loaded|is not executable")
+
+
 def said(folder: UnitFolder) -> tuple[Finding, ...]:
     """Return the words of both, each a finding of the file that it names."""
     with tempfile.TemporaryDirectory(prefix="harness-lint-") as place:
@@ -46,7 +50,7 @@ def _verified(folder: UnitFolder, place: Path) -> Iterator[Finding]:
     done = run(command, timeout_s=_LIMIT_S, check=False, env=environment, cwd=str(place))
     for line in done.stderr.decode(errors="replace").splitlines():
         found = re.fullmatch(rf"(?:{re.escape(str(place))}/)?([\w@.:\\-]+?):(?:(\d+):)? (.*)", line)
-        if found and found[1] in folder.files and not re.search(r"not found|is not executable", found[3]):
+        if found and found[1] in folder.files and not _NOT_YET.search(found[3]):
             yield Finding(found[1], int(found[2] or 1), SAID, Severity.WARNING, f"systemd: {found[3]}")
 
 

@@ -49,7 +49,7 @@ def _files(session: Session, service: Service | None, since: float) -> Iterator[
     yield "reproduce.txt", "".join(f"{reply.reproducer}\n" for reply in service.replies)
     yield "replies.txt", "".join(f"{reply}\n" for reply in service.replies)
     yield from service.activated.files.items()
-    for unit in service.activated.services:
+    for unit in service.activated.printing:
         yield f"{unit}.output.txt", session.output(unit)
 
 

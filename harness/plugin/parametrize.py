@@ -113,9 +113,9 @@ def _generate_cases(metafunc: pytest.Metafunc) -> None:
         for activation in activations_for(contract, known)
         for selected in contract.selections
         for transport in selected.transports
-        if transport in metafunc.config.stash[SETTINGS].transports
+        if transport in metafunc.config.stash[SETTINGS].transports and not selected.socket(transport).accept
     ]
-    if not cases:
+    if not runtime.contracts:
         raise InputError("A test takes 'harness_case', but the run has no contract. Hint: --harness-contract PATH")
     if metafunc.definition.get_closest_marker("harness_benchmark"):
         cases = _measured(runtime, metafunc.config.stash[SETTINGS].measure, cases, known)

@@ -170,6 +170,13 @@ class Manager:
         kind = _INTERFACES.get(unit.rpartition(".")[2])
         return found if kind in (None, "Target") else {**found, "Result": str(self._get(unit, f"{kind}.Result"))}
 
+    def matching(self, *patterns: str) -> tuple[str, ...]:
+        """Return the units that systemd has loaded of names like a pattern such as `echo@*.service`, see glob(7)."""
+        if not patterns:
+            return ()
+        (units,) = self.call("ListUnitsByPatterns", "asas", ([], [*patterns]))
+        return tuple(sorted(unit[0] for unit in units))
+
     def _is_active(self, unit: str) -> bool:
         with contextlib.suppress(NoSuchUnit):
             return self.state(unit)["ActiveState"] not in ("inactive", "failed")

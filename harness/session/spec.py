@@ -27,12 +27,15 @@ StandardOutput=append:{output}/%n.log
 StandardError=append:{output}/%n.log
 """
 
+#: Podman's settings for containers that have no output of their unit's to hand on, beside those of the session.
+OWN_OUTPUT_CONF = "containers-own-output.conf"
+
 #: `passthrough` gives the container the service's own output, which outlives the container. Locks in files belong to
 #: one session; those in shared memory to all of a user's.
 _CONTAINERS_CONF = """\
 [containers]
 pids_limit = 0
-log_driver = "passthrough"
+log_driver = "{driver}"
 
 [engine]
 runtime = "{runtime}"
@@ -150,10 +153,11 @@ def config_files(paths: Paths, storage: str, runtime: str) -> dict[str, str]:
     `runtime` is one of RUNTIMES.
     """
     config = f"{paths.home}/.config"
-    containers = _CONTAINERS_CONF.format(events=paths.events, runtime=runtime, manager=RUNTIMES[runtime])
+    given = {"events": paths.events, "runtime": runtime, "manager": RUNTIMES[runtime]}
     return {
         f"{config}/containers/storage.conf": storage,
-        f"{config}/containers/containers.conf": containers,
+        f"{config}/containers/containers.conf": _CONTAINERS_CONF.format(driver="passthrough", **given),
+        f"{config}/containers/{OWN_OUTPUT_CONF}": _CONTAINERS_CONF.format(driver="k8s-file", **given),
         f"{paths.units}/service.d/10-output.conf": _OUTPUT_DROP_IN.format(output=paths.output),
         f"{paths.units}/{_NETWORK_WAIT}": "",
         f"{paths.output}/.keep": "",

@@ -264,7 +264,7 @@ WRONG: dict[Callable[[Path], None], tuple[type[HarnessError], str]] = {
     no_service: (UnitFailed, r"(?s)'web\.socket' failed.*(web\.service not loaded|Unit web\.service not found)"),
     address_of_another_machine: (UnitFailed, r"(?s)'admin\.socket' failed.*Cannot assign requested address"),
     no_listen_line: (UnitsError, r"(?s)admin\.socket: systemd does not load it.*Listen"),
-    accept: (UnitsError, r"admin\.socket: 'Accept=yes' starts an instance per client"),
+    accept: (UnitsError, r"admin\.socket: 'Accept=yes' starts an instance of 'admin@\.service' per client, and there"),
     probe_of_no_socket: (
         UnitsError,
         r"probe\[1\]\.socket: no socket is called 'metrics'; known are admin, admin\.2, web",

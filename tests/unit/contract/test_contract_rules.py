@@ -120,7 +120,7 @@ def test_one_mistake(tmp_path: Path, text: str, key: str, told: str) -> None:
 def test_an_unknown_key_is_told_the_known_ones(tmp_path: Path, key: str) -> None:
     """A slip of the pen is mended fastest with the right word before one's eyes."""
     known = {
-        "unknown key of a socket": "transports, port, path, fixed_port, cid, name, options, probed",
+        "unknown key of a socket": "transports, port, path, fixed_port, cid, name, options, accept, probed",
         "unknown key of the image": "containerfile, reference, command",
         "unknown key of a bytes probe": "transports, socket, send, half_close, kind, expect, expect_pattern",
         "unknown key of an http probe": "kind, path, status, header, contains, pattern",

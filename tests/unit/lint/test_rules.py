@@ -31,6 +31,12 @@ PROXIED: dict[str, str] = {
     "b.service": f"[Service]\nType=notify\nNotifyAccess=all\nExecStart={RUN}\nExecStartPost=wait-for-8081\n",
 }
 
+#: A service of which systemd starts an instance for each client.
+ACCEPTING: dict[str, str] = {
+    "a.socket": f"{SOCKET}Accept=yes\n",
+    "a@.service": "[Service]\nExecStart=podman run --rm localhost/a\n",
+}
+
 #: Rule -> the files that it is for, the file and line of its finding, and a part of what it says.
 BAD: dict[str, tuple[Mapping[str, str], str, int, str]] = {
     "SA001": ({"web.socket": SOCKET, "a.service": SERVICE.format(RUN)}, "web.socket", 2, "wakes 'web.service'"),
@@ -76,6 +82,10 @@ BAD: dict[str, tuple[Mapping[str, str], str, int, str]] = {
         PROXIED | {"b.service": "[Unit]\nStopWhenUnneeded=yes\n" + PROXIED["b.service"]}, "b.service", 2,
         "counts for several of its starts",
     ),
+    "SA018": (
+        ACCEPTING | {"a@.service": ACCEPTING["a@.service"].replace("--rm", "--rm --name=a")}, "a@.service", 2,
+        "the containers of all clients are called 'a'",
+    ),
 }  # fmt: skip
 
 
@@ -89,19 +99,36 @@ def test_each_rule_has_its_bad_example() -> None:
 
 
 @pytest.mark.parametrize("files", [
-    GOOD, GOOD_QUADLET, PROXIED,
+    GOOD, GOOD_QUADLET, PROXIED, ACCEPTING,
     GOOD | OTHER | {"a.service": SERVICE.format(RUN).replace("Requires=a.socket", "Requires=a.socket b.socket")},
-], ids=["unit", "quadlet", "proxy", "two sockets"])  # fmt: skip
+], ids=["unit", "quadlet", "proxy", "accept", "two sockets"])  # fmt: skip
 def test_good_units_have_no_finding(files: Mapping[str, str]) -> None:
     assert check(folder(files)) == ()
 
 
-@pytest.mark.parametrize("name", ["echo-two-sockets", "template", "three-unit-proxy", "tutorial-quadlet"])
+@pytest.mark.parametrize("name", ["echo-two-sockets", "template", "three-unit-proxy", "tutorial-quadlet", "accept"])
 def test_the_examples_have_none_but_the_port_of_root(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["lint", str(REPOSITORY / "examples" / name), "--format=json"]
     arguments += ["--instance=echo@blue"] if name == "template" else []
     assert main(arguments) == 0
     assert {one["rule"] for one in json.loads(capfd.readouterr().out)} <= {"SA006"}
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "said"),
+    [
+        ("ContainerName=a", "8080", "called 'a'"),
+        ("ContainerName=a-%i", "8080", "called 'a-%i': the instance has colons"),
+        ("", "8080", "called 'systemd-%p_%i'"),
+        ("ContainerName=a-${INVOCATION_ID}", "8080", ""),
+        ("", "%t/a.sock", ""),
+    ],
+)
+def test_the_names_of_many_containers(name: str, address: str, said: str) -> None:
+    socket = f"[Socket]\nListenStream={address}\nAccept=yes\n"
+    found = check(folder({"a.socket": socket, "a@.container": f"[Container]\nImage=localhost/a\nPull=never\n{name}\n"}))
+    assert [one.rule for one in found] == ["SA018"] * bool(said)
+    assert all(said in one.text for one in found)
 
 
 @pytest.mark.parametrize(
