@@ -16,7 +16,6 @@ from harness.core.errors import Blame, CapabilityMissing, HarnessError, UsageErr
 from harness.core.transports import ROWS, Transport
 from harness.core.userland import HOST
 from harness.plugin import DESELECTED, params, recorder
-from harness.plugin.exclusive import measures
 from harness.plugin.input_errors import InputError
 from harness.plugin.settings import SETTINGS
 from harness.results import record
@@ -195,7 +194,7 @@ def check_transports(runtime: Runtime, asked: Sequence[Transport]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests that need a contract or an activation which this run has not, and measurements of nothing."""
+    """Leave out tests of what this run has not: a contract, an activation, a case."""
     given = config.stash[RUNTIME].contracts
     strange: dict[str, None] = {}
     kept: list[pytest.Item] = []
@@ -203,9 +202,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         missing = [name for name in _contracts(item) if name not in given]
         strange |= dict.fromkeys(missing)
-        without = (measures(item) and _lacks(item, "harness_case")) or (
-            _has_ways(item) and _lacks(item, "harness_activation_name")
-        )
+        without = _lacks(item, "harness_case") or (_has_ways(item) and _lacks(item, "harness_activation_name"))
         (left_out if missing or without or _beyond_userland(item) else kept).append(item)
     if strange:
         config.stash[_STRANGE] = strange

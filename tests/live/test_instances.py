@@ -14,7 +14,7 @@ from harness.battery.trial import PromiseBroken, Trial
 from harness.contract import Promise
 from harness.core.transports import Transport
 from harness.runtime.runtime import Runtime
-from tests.helpers.runs import REPOSITORY
+from tests.helpers.runs import REPOSITORY, run_pytest
 from tests.helpers.units import served
 from tests.live.test_shipped_units import change
 
@@ -82,6 +82,13 @@ def test_a_client_of_an_api_user(harness_runtime: Runtime) -> None:
     for service in served(EXAMPLE, harness_runtime):
         assert not service.is_active(Transport.TCP4)
         assert service.ask(Transport.TCP4).body == service.ask(Transport.TCP4).body != b""
+
+
+def test_other_suites_have_nothing_to_try(tmp_path: Path) -> None:
+    """What they promise is of a run: none of their tests is run, and none is in the way of those that are."""
+    chosen = ("suites/test_replies.py", "suites/test_timing.py", "suites/test_battery.py", "--harness-strict")
+    run = run_pytest(tmp_path, *chosen, f"--harness-units={EXAMPLE}")
+    assert run.outcomes == {"test_promise[accept-shipped-tcp4-instances]": "passed"}, run.output
 
 
 # -- negative controls ------------------------------------------------------------------------------------------------
