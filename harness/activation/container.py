@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import secrets
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.activation.base import Workload
-from harness.contract import Contract, ImageTable, VolumeTable
+from harness.contract import Contract, ImageTable, UnitFolder, VolumeTable, beside
 from harness.contract.placeholders import filled
 from harness.contract.types import HOME
 from harness.core.transports import Listener
@@ -89,25 +90,47 @@ def provision(session: Session, contract: Contract) -> Iterator[Mapping[str, str
     """
     volumes = [own_name(contract.name, volume.name) for volume in contract.image.volumes]
     texts = {secret.name: secrets.token_hex(16) for secret in contract.image.secrets}
-    labels = [own_name(contract.name, name) for name in texts]
+    labels = {own_name(contract.name, name): text for name, text in texts.items()}
+    if contract.units:
+        texts = labels = contract.units.secrets
     _remove(session, volumes, labels)
     try:
         for volume in contract.image.volumes:
             _fill(session, own_name(contract.name, volume.name), volume)
-        for name, text in texts.items():
+        for label, text in labels.items():
             # By standard input: a command line can be read by every process.
-            session.run(["podman", "secret", "create", own_name(contract.name, name), "-"], stdin=text.encode())
-        yield texts
+            session.run(["podman", "secret", "create", label, "-"], stdin=text.encode(errors="surrogateescape"))
+        with _brought(session, contract.units) if contract.units else contextlib.nullcontext():
+            yield texts
     finally:
         if not session.kept:
             _remove(session, volumes, labels)
 
 
-def _remove(session: Session, volumes: list[str], labels: list[str]) -> None:
+def _remove(session: Session, volumes: Collection[str], labels: Collection[str]) -> None:
     if volumes:
         session.run(["podman", "volume", "rm", "--force", *volumes], check=False)
     if labels:
         session.run(["podman", "secret", "rm", *labels], check=False)
+
+
+@contextlib.contextmanager
+def _brought(session: Session, folder: UnitFolder) -> Iterator[None]:
+    """Bring the files that lie beside unit files, and take away what was not there before; the account does both."""
+    places = {session.paths.home: folder.at_home, session.paths.quadlets: folder.at_unit}
+    new = []
+    try:
+        for place, archive in places.items():
+            there = {name: os.path.lexists(session.outside(f"{place}/{name}")) for name in beside.names(archive)}
+            new += [f"{place}/{name}" for name, was in there.items() if not was]
+            if there:
+                session.run(["mkdir", "-p", place])
+                session.run(["tar", "--extract", f"--directory={place}"], stdin=archive)
+        yield
+    finally:
+        if new and not session.kept:
+            # Containers may have written into the folders, as users that only podman's namespace has.
+            session.run(["podman", "unshare", "rm", "-rf", "--", *new], check=False)
 
 
 def _fill(session: Session, name: str, volume: VolumeTable) -> None:

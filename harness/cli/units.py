@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
         if volume.files:
             say(f"\nNobody fills the volume '{own_name(subject.name, volume.name)}': the contract has its files.")
     for secret in subject.image.secrets:
-        say(f"\nNobody makes the secret '{own_name(subject.name, secret.name)}', see podman-secret-create(1).")
+        name = own_name(subject.name, secret.name)
+        say(f"\nNobody makes the secret '{name}', see podman-secret-create(1); 'sah test' has it of 'secrets/{name}'.")
     return 0
 
 

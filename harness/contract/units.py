@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.contract import beside
 from harness.contract.loading import checked, name_of
 from harness.contract.model import SCHEMA, Contract
 from harness.contract.probe import TCP_AND_UNIX
@@ -103,6 +104,21 @@ class UnitFolder:
                 found |= {one: folder for line in lines for one in re.findall(pattern, line)}
         return found
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The name of each secret that lies beside the units -> its text; what is no UTF-8 is escaped, see PEP 383."""
+        return {name: text.decode(errors="surrogateescape") for name, text in beside.secrets(self.path).items()}
+
+    @property
+    def at_home(self) -> bytes:
+        """A tar archive of the files that containers find below the home folder."""
+        return beside.at_home(self.path)
+
+    @property
+    def at_unit(self) -> bytes:
+        """A tar archive of the files that Quadlet files name by a path beside them."""
+        return beside.at_unit(self.path, self.files)
+
     def images_with(self, given: Iterable[str]) -> dict[str, str]:
         """Return the same with names that were given, where a line has them: of podman's options nothing is parsed."""
         return self.images | {name: "" for name in given if name not in self.images and self._has(name)}
@@ -123,7 +139,7 @@ def is_unit_folder(path: Path) -> bool:
 def read(path: Path, instances: Sequence[str] = ()) -> UnitFolder:
     """Return the unit files in a folder; raise UnitsError with every mistake that shows before systemd sees them."""
     found, mistakes = collect(path, instances)
-    if mistakes:
+    if mistakes := [*mistakes, *beside.mistakes(path, found.files)]:
         raise UnitsError(str(path), mistakes)
     return found
 
@@ -184,7 +200,7 @@ def _text(path: Path, file: Path, mistakes: list[tuple[str, str]]) -> str | None
 def _beyond(text: str) -> list[str]:
     """Return what a container of the unit would see of the machine."""
     return [
-        f"a container would see '{bound}' of the machine: give it a folder below '%h', or a volume"
+        f"a container would see '{bound}' of the machine: use a volume, or a folder below '%h', from 'home' beside it"
         for bound in dict.fromkeys(_BIND.findall(text))
     ]
 

@@ -28,7 +28,8 @@ def test_units_of_every_contract_are_good_ones(shipped: Path, activation: str, t
     """Our own rules find no mistake in them, and every table of clients and limits is the contract's."""
     assert main(["units", str(shipped), "--activation", activation, "--output", str(tmp_path / shipped.name)]) == 0
 
-    written = units.read(tmp_path / shipped.name)
+    written, mistakes = units.collect(tmp_path / shipped.name)
+    assert mistakes == []
     assert [one for one in check(written) if one.severity is Severity.ERROR] == []
     whole = tomllib.loads((shipped / "contract.toml").read_text(encoding="utf-8"))
     assert tomllib.loads(written.probes) == {key: whole[key] for key in units.FOR_UNITS if key in whole}

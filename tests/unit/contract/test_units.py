@@ -111,6 +111,7 @@ def test_one_mistake(name: str, text: bytes, said: str, folder: Path) -> None:
     "text", ["Volume=%h/data:/data", "Volume=data.volume:/data", "ExecStart=podman run -v data:/x a"]
 )
 def test_what_is_the_session_s_own_may_be_bound(text: str, folder: Path) -> None:
+    (folder / "home" / "data").mkdir(parents=True)
     (folder / "a.service").write_text(f"[Service]\n{text}\n", encoding="utf-8")
     assert "a.service" in read(folder).files
 
