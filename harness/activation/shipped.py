@@ -13,13 +13,16 @@ from harness.activation.run import unremoved
 from harness.activation.units import InstalledUnits, path_of, refuse_known
 from harness.contract import Contract, Listening, UnitFolder
 from harness.contract.units import PROBES
-from harness.core.deadline import Deadline
-from harness.core.errors import CapabilityMissing, UnitsError
+from harness.core.deadline import Deadline, wait_until
+from harness.core.errors import CapabilityMissing, UnitsError, WaitTimeout
 from harness.core.hints import hint
 from harness.core.transports import Endpoint, Transport
 from harness.session.manager import NoSuchUnit
 from harness.session.session import Session
 from harness.session.spec import OWN_OUTPUT_CONF
+
+#: Longest wait for instances whose containers have been killed, in seconds.
+_END_S = 5.0
 
 
 class Shipped(InstalledUnits):
@@ -116,11 +119,22 @@ class Shipped(InstalledUnits):
         # Nobody looks at this end, and some containers take a second for theirs.
         for container in unremoved(self.session.events(), self.created):
             kill_processes(self.session, container)
+        self._await_instances()
         everything = (*self.sockets, *self.services, *self._folder.generated)
         self.session.manager.stop_together(everything, Deadline.after(self.workload.stop_s + UNIT_LIMIT_S))
         for name in self._texts:
             self.session.remove(path_of(self.session, name))
         self.session.manager.reload()
+
+    def _await_instances(self) -> None:
+        """Let podman note the ends of its containers: a podman that is told to stop then waits 20 s for its conmon."""
+
+        def running() -> list[str]:
+            found = self.session.manager.matching(*self._templates.values())
+            return [unit for unit in found if self.state(unit)["ActiveState"] not in ("failed", "inactive")]
+
+        with contextlib.suppress(WaitTimeout):
+            wait_until(running, lambda units: not units, Deadline.after(_END_S), "the instances to end")
 
 
 #: A service whose program talks to its client by its standard input and output, as inetd's do.

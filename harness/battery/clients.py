@@ -83,8 +83,14 @@ def ask_at_once(
         with contextlib.suppress(threading.BrokenBarrierError):
             together.wait(limit_s * service.timeout_scale)
 
+    def ask_one(_number: int) -> Reply:
+        reply = ask(service, transport, limit_s, keep)
+        if probes.judge(reply, service.contract.probe(transport)):
+            together.abort()  # nobody waits for a reply that will not come
+        return reply
+
     with ThreadPoolExecutor(count, "harness-crowd") as pool:
-        return [*pool.map(lambda _number: ask(service, transport, limit_s, keep), range(count))]
+        return [*pool.map(ask_one, range(count))]
 
 
 def wrong(service: Service, replies: Sequence[Reply]) -> str:

@@ -49,15 +49,18 @@ def _gone(trial: Trial, shipped: Shipped, unit: str, count: int, began: float) -
     """Wait until the instances have ended with their clients, and podman has removed their containers."""
     session, limit_s = trial.service.session, trial.service.contract.limits.stop_s * trial.service.timeout_scale
 
-    def left() -> list[str]:
-        found = [f"'{one}' ({shipped.state(one)['ActiveState']})" for one in shipped.instances_of(trial.transport)]
-        return found + [f"container {one[:12]}" for one in unremoved(session.events(), began)]
+    left: list[str] = []
+
+    def look() -> list[str]:
+        left[:] = [f"'{one}' ({shipped.state(one)['ActiveState']})" for one in shipped.instances_of(trial.transport)]
+        left.extend(f"container {one[:12]}" for one in unremoved(session.events(), began))
+        return left
 
     try:
-        wait_until(left, lambda found: not found, Deadline.after(limit_s), f"the instances of '{unit}' to end")
+        wait_until(look, lambda found: not found, Deadline.after(limit_s), f"the instances of '{unit}' to end")
     except WaitTimeout:
-        clients_had = "1 client" if count == 1 else f"the last of {count} clients"
-        raise trial.broken(f"{limit_s:g} s after {clients_had}, this is left: {', '.join(left())}") from None
+        last = "1 client" if count == 1 else f"the last of {count} clients"
+        raise trial.broken(f"{limit_s:g} s after {last}, this is left: {', '.join(left)}") from None
 
 
 def _number(trial: Trial, unit: str, name: str) -> int:
