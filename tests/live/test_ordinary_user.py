@@ -138,15 +138,23 @@ def test_the_suites_pass(harness_runtime: Runtime, tmp_path: Path) -> None:
         assert left_behind(session) == []
 
 
-def test_a_proxy_before_its_container(harness_runtime: Runtime, tmp_path: Path) -> None:
-    """Unit files as people write them, with a port that the container publishes: both end when they are idle."""
-    folder = "examples/three-unit-proxy"
+#: Folders of unit files -> which tests of them are run.
+UNITS = {
+    "three-unit-proxy": "tcp4 and (every_socket or same_run or idle or crash)",
+    "accept": "instances",
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_unit_files_as_people_write_them(name: str, harness_runtime: Runtime, tmp_path: Path) -> None:
+    """A container behind a proxy, with a port that it publishes, and one for each client."""
+    folder = f"examples/{name}"
     with of(REPOSITORY / folder, harness_runtime) as own:
         (contract,) = own.contracts.values()
         own.image(contract)
     with login(harness_runtime, tmp_path) as session:
         report = f"{session.paths.home}/report.xml"
-        chosen = ("-k", "tcp4 and (every_socket or same_run or idle or crash)", "-n", "0", "-p", "no:cacheprovider")
+        chosen = ("-k", UNITS[name], "-n", "0", "-p", "no:cacheprovider")
         where = (f"--junitxml={report}", f"--harness-artifacts-dir={session.paths.home}/artifacts")
         units = f"--harness-units={folder}"
         done = run(session, "-m", "pytest", "-p", "xdist", "suites/test_battery.py", units, *chosen, *where)
