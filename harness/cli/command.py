@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from harness.core.errors import UsageError
-from harness.core.text import shown
+from harness.core.text import put, shown
 
 
 class Group(StrEnum):
@@ -51,4 +51,4 @@ def write_new(folder: Path, files: Mapping[str, str]) -> None:
 
 def say(text: str) -> None:
     """Print a result; standard output carries nothing else."""
-    sys.stdout.write(shown(text) + "\n")
+    put(sys.stdout, shown(f"{text}\n"))

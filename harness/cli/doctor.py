@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.capabilities.table import NEEDED, Capabilities, Capability
+from harness.core.text import Shown, put
 
 #: Version of the document that `doctor --json` prints.
 _DOCTOR_VERSION = 1
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     found = capabilities.all()
     lacking = capabilities.lacking()
     # With escape sequences of its own, where the terminal knows them.
-    sys.stdout.write(f"{_doctor_json(found, lacking) if options.json else _doctor_table(found, lacking)}\n")
+    put(sys.stdout, Shown(f"{_doctor_json(found, lacking) if options.json else _doctor_table(found, lacking)}\n"))
     return 1 if lacking else 0
 
 

@@ -6,8 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from harness.cli.command import say
 from harness.contract import units
 from harness.core.errors import UsageError
+from harness.core.text import put, shown
 from harness.lint import RULES, Finding, Severity, check, tools
 from harness.lint.findings import FORMATS, SAID
 
@@ -24,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what is found; the status is 1 where there is an error, else 0."""
     if options.rules:
-        sys.stdout.write("".join(f"{rule.number} {rule.severity:8} {rule.title}\n" for rule in RULES))
+        say("\n".join(f"{rule.number} {rule.severity:8} {rule.title}" for rule in RULES))
         return 0
     if options.folder is None or not options.folder.is_dir():
         raise UsageError(f"'{options.folder}' is no folder.", hint="Name a folder with unit files.")
@@ -32,5 +34,7 @@ def run(options: argparse.Namespace) -> int:
     read = (Finding(file, 1, SAID, Severity.ERROR, text) for file, text in mistakes)
     found = (*read, *check(folder), *tools.said(folder))
     text = FORMATS[options.format](sorted(found))
-    sys.stdout.write(f"{text}\n" if text else "")
+    if text:
+        put(sys.stdout, text)
+        put(sys.stdout, shown("\n"))
     return 1 if any(one.severity is Severity.ERROR for one in found) else 0

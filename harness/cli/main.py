@@ -12,6 +12,7 @@ from types import ModuleType
 
 from harness.cli.command import Command, Group
 from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError
+from harness.core.text import put, shown
 
 #: Exit statuses by who has to act; 1 is also a command's own "no".
 _STATUS = {Blame.INPUT: 2, Blame.MACHINE: INFRASTRUCTURE}
@@ -106,13 +107,13 @@ def run(make_parser: Callable[[str], argparse.ArgumentParser], arguments: Sequen
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        sys.stderr.write("harness: interrupted\n")
+        put(sys.stderr, shown("harness: interrupted\n"))
         return 130
     return status
 
 
 def _fail(error: HarnessError) -> int:
-    sys.stderr.write(f"{error}\n")
+    put(sys.stderr, shown(f"{error}\n"))
     return _STATUS.get(error.blame, 1)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.core import progress
 from harness.core.errors import UsageError
+from harness.core.text import put, shown
 from harness.report import html, junit, markdown, terminal
 from harness.report.files import write_all
 from harness.report.terminal import Style
@@ -41,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     results = record.read(options.results)
     wanted = {name: file for name in _FILES if (file := getattr(options, name)) is not None}
     if not wanted:
-        sys.stdout.write(f"{terminal.view(results, Style.of(sys.stdout))}\n")
+        put(sys.stdout, terminal.view(results, Style.of(sys.stdout)))
+        put(sys.stdout, shown("\n"))
         return 0
     _check(options.results, wanted)
     write_all({file: _FILES[name](results, options.results, file) for name, file in wanted.items()})

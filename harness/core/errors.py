@@ -58,9 +58,9 @@ class HarnessError(Exception):
         if blame is not None:
             self.blame = blame
         #: What happened, a full sentence that names the thing in quotes.
-        self.sentence = shown(sentence)
+        self.sentence: str = shown(sentence)
         #: What to do, in the imperative; empty where only reading the evidence helps.
-        self.hint = shown(hint)
+        self.hint: str = shown(hint)
         #: Title -> text of what was seen, in the order in which to read it.
         self.evidence: dict[str, str] = dict(evidence or {})
 
@@ -230,7 +230,7 @@ class ProbeFailed(HarnessError):
         cold: bool = False,
     ) -> None:
         super().__init__(sentence, hint=hint, evidence=evidence, blame=blame)
-        self.wrong = shown(wrong)
+        self.wrong: str = shown(wrong)
         self.cold = cold
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from harness.core.text import shown
+from harness.core.text import put, shown
 
 #: Takes one line of text without its newline.
 Progress = Callable[[str], None]
@@ -17,4 +17,4 @@ def silent(_line: str) -> None:
 
 def to_stderr(line: str) -> None:
     """Print the line to standard error, at once; what a program says of itself may be in it."""
-    print(f"harness: {shown(line)}", file=sys.stderr, flush=True)
+    put(sys.stderr, shown(f"harness: {line}\n"))

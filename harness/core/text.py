@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import NewType, TextIO
+
+#: A text that does nothing to who shows it; only such a text can be put anywhere, which mypy holds.
+Shown = NewType("Shown", str)
 
 #: Characters that keep their meaning.
 _PLAIN = "\n\t"
@@ -21,11 +25,17 @@ _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _COMMANDS = re.compile(r"^([^\S\n]*):(?=:[^\n]*?::)|#(?=#\[)", re.MULTILINE)
 
 
-def shown(text: str) -> str:
+def shown(text: str) -> Shown:
     """Return a text whose characters do nothing to who shows it; shown once more, it stays the same."""
     if not text.isprintable():
         text = "".join(map(_character, text))
-    return _COMMANDS.sub(lambda found: rf"{found[1]}\x3a" if found[1] is not None else r"\x23", text)
+    return Shown(_COMMANDS.sub(lambda found: rf"{found[1]}\x3a" if found[1] is not None else r"\x23", text))
+
+
+def put(stream: TextIO, text: Shown) -> None:
+    """Write a text to a stream that somebody reads; nothing else of the harness does."""
+    stream.write(text)
+    stream.flush()
 
 
 def _character(character: str) -> str:

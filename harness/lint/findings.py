@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from harness.core.text import shown
+from harness.core.text import Shown, shown
 
 #: Number of what reading the files finds, and of the words of systemd and Quadlet.
 SAID = "SA000"
@@ -33,7 +33,7 @@ class Finding:
     hint: str = ""
 
 
-def as_text(findings: Sequence[Finding]) -> str:
+def as_text(findings: Sequence[Finding]) -> Shown:
     """Return a line for each, as compilers write them, and its hint below."""
     lines = []
     for one in findings:
@@ -42,26 +42,31 @@ def as_text(findings: Sequence[Finding]) -> str:
     return shown("\n".join(lines))
 
 
-def as_json(findings: Sequence[Finding]) -> str:
+def as_json(findings: Sequence[Finding]) -> Shown:
     """Return a JSON array with an object for each."""
-    return json.dumps([asdict(one) for one in findings], indent=1)
+    texts = [asdict(one) | {"text": shown(one.text), "file": shown(one.file)} for one in findings]
+    return Shown(json.dumps(texts, indent=1))
 
 
-def as_github(findings: Sequence[Finding]) -> str:
+def as_github(findings: Sequence[Finding]) -> Shown:
     """Return workflow commands, by which GitHub shows each at its line."""
-    return "\n".join(
-        f"::{one.severity} file={_escaped(one.file)},line={one.line},title={one.rule}::{_escaped(shown(one.text))}"
-        for one in findings
+    # Commands are what this is for: only what they say is a stranger's.
+    return Shown(
+        "\n".join(
+            f"::{one.severity} file={_escaped(one.file)},line={one.line},title={one.rule}::{_escaped(one.text)}"
+            for one in findings
+        )
     )
 
 
-def _escaped(text: str) -> str:
+def _escaped(said: str) -> str:
+    text: str = shown(said)
     for plain, written in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), (":", "%3A"), (",", "%2C")):
         text = text.replace(plain, written)
     return text
 
 
-def as_sarif(findings: Sequence[Finding]) -> str:
+def as_sarif(findings: Sequence[Finding]) -> Shown:
     """Return a log of SARIF 2.1.0, which code scanning takes."""
     results: list[dict[str, Any]] = [
         {
@@ -69,7 +74,7 @@ def as_sarif(findings: Sequence[Finding]) -> str:
             "level": str(one.severity),
             "message": {"text": shown(f"{one.text}{f' Hint: {one.hint}' if one.hint else ''}")},
             "locations": [
-                {"physicalLocation": {"artifactLocation": {"uri": one.file}, "region": {"startLine": one.line}}}
+                {"physicalLocation": {"artifactLocation": {"uri": shown(one.file)}, "region": {"startLine": one.line}}}
             ],
         }
         for one in findings
@@ -77,10 +82,11 @@ def as_sarif(findings: Sequence[Finding]) -> str:
     rules = [{"id": rule} for rule in sorted({one.rule for one in findings})]
     tool = {"driver": {"name": "socket-activation-harness", "rules": rules}}
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
-    return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [{"tool": tool, "results": results}]}, indent=1)
+    whole = {"$schema": schema, "version": "2.1.0", "runs": [{"tool": tool, "results": results}]}
+    return Shown(json.dumps(whole, indent=1))
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Finding]], str]] = {
+FORMATS: Mapping[str, Callable[[Sequence[Finding]], Shown]] = {
     "text": as_text,
     "json": as_json,
     "github": as_github,

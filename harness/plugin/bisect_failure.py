@@ -9,6 +9,7 @@ from harness.activation.service import Service
 from harness.battery.trial import PromiseBroken
 from harness.bisect import bisect
 from harness.core.errors import HarnessError, ProbeFailed, UnitFailed
+from harness.core.text import shown
 from harness.plugin.guest import worker
 from harness.runtime.runtime import Runtime
 
@@ -41,5 +42,5 @@ def write(folder: Path, runtime: Runtime, service: Service, error: BaseException
         sentence, text = found.sentence, service.supplies.masked(str(found))
     except HarnessError as why:
         sentence, text = "", f"The layers could not be tried: {why.sentence}\n"
-    (folder / FILE_NAME).write_text(text, encoding="utf-8")
+    (folder / FILE_NAME).write_text(shown(text), encoding="utf-8")
     return sentence

@@ -15,6 +15,7 @@ from harness.core.text import shown
 from harness.plugin import bisect_failure, bundle, params, recorder
 from harness.plugin.parametrize import runtime_of
 from harness.plugin.settings import SETTINGS, Keep
+from harness.plugin.terminal import tell
 from harness.runtime.runtime import Runtime
 
 #: Title of the section of a report that tells how to enter the session of its test.
@@ -102,4 +103,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.getreports("passed"):
         for title, text in report.sections:
             if title == _KEPT:
-                terminalreporter.write_line(f"{title} by {report.nodeid}: {text}")
+                tell(terminalreporter, shown(f"{title} by {report.nodeid}: {text}"))

@@ -13,11 +13,13 @@ from harness.battery.promises import PROMISES, promises
 from harness.capabilities.table import GUEST
 from harness.contract import Contract, ExecProbe
 from harness.core.errors import Blame, CapabilityMissing, HarnessError, UsageError
+from harness.core.text import shown
 from harness.core.transports import ROWS, Transport
 from harness.core.userland import HOST
 from harness.plugin import DESELECTED, params, recorder
 from harness.plugin.input_errors import InputError
 from harness.plugin.settings import SETTINGS
+from harness.plugin.terminal import tell
 from harness.results import record
 from harness.runtime.runtime import Runtime
 
@@ -253,9 +255,9 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out."""
     if strange := terminalreporter.config.stash.get(_STRANGE, None):
-        terminalreporter.write_line(
-            f"harness: deselected tests that need the contracts {', '.join(sorted(strange))}: not given in this run"
-        )
+        names = ", ".join(sorted(strange))
+        said = f"harness: deselected tests that need the contracts {names}: not given in this run"
+        tell(terminalreporter, shown(said))
 
 
 # -- what the machine must have ---------------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ import pytest
 
 from harness import __version__
 from harness.core.errors import INFRASTRUCTURE, Blame, HarnessError, ProbeFailed
+from harness.core.text import shown
 from harness.core.userland import HOST
 from harness.plugin import ATTRIBUTE, params
 from harness.plugin.guest import controller
 from harness.plugin.settings import SETTINGS
+from harness.plugin.terminal import tell
 from harness.report.promises import verdicts
 from harness.results import record
 from harness.results.record import Case, Outcome, Results, Test, Userland
@@ -118,13 +120,13 @@ class Recorder:
         if lines := verdicts(self._tests.values()):
             terminalreporter.section("harness battery")
             for line in lines:
-                terminalreporter.write_line(line)
+                tell(terminalreporter, shown(line))
         sentences = [*self._verdicts.failed, *self._verdicts.inconclusive, *self._verdicts.passed]
         if sentences:
             terminalreporter.section("harness gate")
             for line in sentences:
-                terminalreporter.write_line(line)
-        terminalreporter.write_line(f"harness: {self._where}")
+                tell(terminalreporter, shown(line))
+        tell(terminalreporter, shown(f"harness: {self._where}"))
 
     def results(self) -> Results:
         """Return what is known by now."""

@@ -11,7 +11,7 @@ from harness.activation import activations
 from harness.capabilities.table import GUEST
 from harness.core.errors import HarnessError
 from harness.core.progress import Progress
-from harness.core.text import shown
+from harness.core.text import put, shown
 from harness.core.userland import HOST
 from harness.guest.engines import select
 from harness.guest.engines.base import Mode
@@ -112,13 +112,11 @@ def _progress(config: pytest.Config) -> Progress:
     """Return a way to tell the person in front of the terminal, past pytest's capturing and from xdist's workers."""
 
     def tell(line: str) -> None:
-        line = shown(line)
         capture = config.pluginmanager.getplugin("capturemanager")
         if capture is None:
-            sys.stderr.write(f"harness: {line}\n")
+            put(sys.stderr, shown(f"harness: {line}\n"))
             return
         with capture.global_and_fixture_disabled():
-            sys.stderr.write(f"\nharness: {line}")
-            sys.stderr.flush()
+            put(sys.stderr, shown(f"\nharness: {line}"))
 
     return tell

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from harness.core.text import Shown
 from harness.report import cells
 from harness.report.cells import TimeCell
 from harness.report.summary import BAD, Image, Summary, summarize
@@ -57,11 +58,11 @@ class Field:
     colour: str = ""
 
 
-def view(results: Results, style: Style | None = None) -> str:
-    """Return the summary, without a newline at its end."""
+def view(results: Results, style: Style | None = None) -> Shown:
+    """Return the summary, without a newline at its end; its colours are our own, all else went through `line`."""
     style = style or Style()
     run = summarize(results)
-    return "\n".join(_lines(run, style)).rstrip("\n")
+    return Shown("\n".join(_lines(run, style)).rstrip("\n"))
 
 
 def _lines(run: Summary, style: Style) -> Iterator[str]:
