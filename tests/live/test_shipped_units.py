@@ -59,6 +59,7 @@ def change(file: Path, old: str, new: str) -> None:
         ("echo-two-sockets", (), {"tcp4@web", "tcp6", "udp4", "tcp4@admin", "unix"}),
         ("template", ("echo@blue", "echo@green"), {"unix@echo-blue.socket", "unix@echo-green.socket", "tcp4"}),
         ("three-unit-proxy", (), {"tcp4", "tcp6"}),
+        ("front-and-back", (), {"tcp4", "unix"}),
     ],
 )
 def test_each_socket_of_an_example_answers(
@@ -98,6 +99,27 @@ def test_a_folder_makes_a_contract(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert {one.label(transport) for one in made.selections for transport in one.transports} == {
         *("tcp4@web", "tcp6", "udp4", "tcp4@admin", "unix"),
     }
+
+
+def test_what_is_behind_is_woken_by_what_is_before(tmp_path: Path, harness_runtime: Runtime) -> None:
+    """One client wakes both; where the one behind does not answer, its client is told so by the other."""
+    folder = tmp_path / "site"
+    shutil.copytree(EXAMPLES / "front-and-back", folder)
+    for service in served(folder, harness_runtime):
+        Trial(service, Transport.TCP4).wake()
+        assert {unit: service.activated.state(unit)["ActiveState"] for unit in service.activated.services} == {
+            "app.service": "active",
+            "web.service": "active",
+        }
+    change(folder / "app.service", "localhost/my-app", "localhost/my-app /bin/false")
+    for service in served(folder, harness_runtime):
+        with pytest.raises(PromiseBroken, match=r"expected the HTTP status 200, got 502"):
+            Trial(service, Transport.TCP4).wake()
+
+
+def test_a_quadlet_with_its_configuration_beside_it(harness_runtime: Runtime) -> None:
+    """A wildcard address, a variable of nginx's own, and a folder that is mounted."""
+    assert every_socket(EXAMPLES / "nginx-quadlet", harness_runtime.beside("trixie")) == {"tcp4"}
 
 
 def test_a_quadlet_is_generated_where_podman_can(harness_runtime: Runtime) -> None:

@@ -106,7 +106,7 @@ def test_good_units_have_no_finding(files: Mapping[str, str]) -> None:
     assert check(folder(files)) == ()
 
 
-@pytest.mark.parametrize("name", ["echo-two-sockets", "template", "three-unit-proxy", "tutorial-quadlet", "accept"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (REPOSITORY / "examples").iterdir()))
 def test_the_examples_have_none_but_the_port_of_root(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["lint", str(REPOSITORY / "examples" / name), "--format=json"]
     arguments += ["--instance=echo@blue"] if name == "template" else []
