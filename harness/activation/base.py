@@ -58,6 +58,8 @@ class Workload:
     backend: BackendTable | None = None
     #: After how long without a client the service ends by itself, in seconds; None where it stays.
     idle_exit_s: float | None = None
+    #: What the contract sets in the section [Service], beside what the activation writes.
+    service: tuple[tuple[str, str], ...] = ()
     #: Unit files that are installed as they are; None where an activation writes its own.
     units: UnitFolder | None = None
     #: How such files name an image -> how podman knows it in the session.

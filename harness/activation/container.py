@@ -33,6 +33,7 @@ def build_workload(
         contract.image.ready,
         contract.image.backend,
         contract.limits.idle_exit_s,
+        contract.service.settings,
         contract.units,
         aliases or {},
     )

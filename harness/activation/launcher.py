@@ -155,8 +155,9 @@ class LauncherActivation(Activation):
     keeps_sockets = False
 
     def refusal(self, contract: Contract) -> str:
-        """Return that the launcher has no options for what systemd.socket(5) can set."""
-        wanted = dict.fromkeys(name for table in contract.sockets for name, _value in table.options.settings)
+        """Return that the launcher has no options for what systemd.socket(5) and systemd.exec(5) can set."""
+        settings = [*contract.service.settings, *(one for table in contract.sockets for one in table.options.settings)]
+        wanted = dict.fromkeys(name for name, _value in settings)
         return f"systemd-socket-activate(1) has no option for {', '.join(wanted)} of the contract" if wanted else ""
 
     def preview(self, workload: Workload) -> Mapping[str, str]:

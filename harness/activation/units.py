@@ -42,6 +42,12 @@ def socket_texts(workload: Workload) -> dict[str, str]:
     return {unit: _socket_text(workload.name, unit, listeners) for unit, listeners in units.items()}
 
 
+def service_settings(workload: Workload) -> dict[str, str]:
+    """Return the drop-in by which a contract's settings are in every service, whoever has written its file; or {}."""
+    lines = "".join(f"{name}={value}\n" for name, value in workload.service)
+    return {f"{workload.name}.service.d/10-contract.conf": f"[Service]\n{lines}"} if lines else {}
+
+
 def unit_section(workload: Workload, what: str = "in a container") -> str:
     """Return the section [Unit] of a service that needs its sockets, as the tutorial writes it."""
     sockets = " ".join(socket_units(workload))
@@ -184,13 +190,13 @@ class UnitActivation(Activation):
 
     def preview(self, workload: Workload) -> Mapping[str, str]:
         """Return the socket units, and the service's files or how they are made."""
-        return {**socket_texts(workload), **self._preview(workload)}
+        return {**socket_texts(workload), **service_settings(workload), **self._preview(workload)}
 
     @contextlib.contextmanager
     def install(self, session: Session, workload: Workload) -> Iterator[InstalledUnits]:
         """Write the files and reload; stop the units and remove the files at the end."""
         with clean_up(session, workload.name):
-            texts = {**socket_texts(workload), **self._service_files(session, workload)}
+            texts = {**socket_texts(workload), **service_settings(workload), **self._service_files(session, workload)}
             installed = self._installed(session, workload, texts)
             refuse_known(session, (*installed.sockets, *installed.services))
             try:

@@ -39,6 +39,18 @@ Seconds = Annotated[float, Field(gt=0, le=600)]
 Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
 
 
+class ServiceTable(Table):
+    """Settings of the service that systemd.service(5) and systemd.exec(5) have for sockets."""
+
+    non_blocking: Annotated[bool | None, Field(alias="NonBlocking")] = None
+
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """Each setting that was given, with its value as systemd.syntax(7) writes it."""
+        given = self.model_dump(by_alias=True, exclude_none=True)
+        return tuple((name, "yes" if value else "no") for name, value in given.items())
+
+
 class LimitsTable(Table):
     """How long each step may take at the most, in seconds, before the image counts as broken."""
 
@@ -90,6 +102,7 @@ class Contract(Table):
     description: str = ""
     image: ImageTable = ImageTable()
     sockets: tuple[SocketTable, ...]
+    service: ServiceTable = ServiceTable()
     #: In the file one table or several.
     probes: Annotated[tuple[Probe, ...], Field(alias="probe"), Some]
     limits: LimitsTable = LimitsTable()
@@ -111,6 +124,13 @@ class Contract(Table):
             found += [*_beyond_a_proxy(given.data["image"], sockets), *_misplaced(given.data["image"], sockets)]
         _refuse(found)
         return sockets
+
+    @field_validator("service")
+    @classmethod
+    def _service_fits(cls, service: ServiceTable, given: ValidationInfo) -> ServiceTable:
+        if service.settings and "image" in given.data and given.data["image"].backend:
+            raise ValueError("the sockets are the proxy's, which sets them as it needs them")
+        return service
 
     @field_validator("probes")
     @classmethod

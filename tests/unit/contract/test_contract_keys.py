@@ -134,6 +134,14 @@ RULES: dict[str, tuple[str, str, str]] = {
     "setting of Accept=yes": (
         sockets("options = { MaxConnections = 3 }"), "sockets[0].options.MaxConnections", "unknown"
     ),
+    "Accept=yes itself": (sockets("accept = true"), "sockets[0].accept", "tested as a folder of unit files"),
+    "setting of a service that is not allowed": (
+        HEAD + TCP + BYTES + '[service]\nRestart = "always"\n', "service.Restart", "known are NonBlocking"
+    ),
+    "setting of a service behind a proxy": (
+        image("backend = { port = 80 }").replace("[probe]", "[service]\nNonBlocking = true\n[probe]"),
+        "service", "the sockets are the proxy's",
+    ),
     "setting as text": (sockets('options = { NoDelay = "yes" }'), "sockets[0].options.NoDelay", "valid boolean"),
     "no backlog": (sockets("options = { Backlog = 0 }"), "sockets[0].options.Backlog", "or equal to 1, not 0"),
     "mode of a port": (
