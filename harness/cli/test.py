@@ -33,7 +33,7 @@ _USAGE = 4
 _OF_CLIENT = ("http", "echo", "send", "expect")
 
 #: The options that say what an image listens on, and those that are for unit files only.
-_OF_IMAGE, _OF_UNITS = ("listen", "backend", "save"), ("instance", "image")
+_OF_IMAGE, _OF_UNITS = ("listen", "backend", "save"), ("instance", "image", "allow_bind")
 
 #: Why an image behind a proxy makes one promise less.
 _WAIVER = "systemd-socket-proxyd closes its connections when it is told to stop"
@@ -67,6 +67,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image", action="append", metavar="NAME=IMAGE", help="test IMAGE as what unit files call NAME; repeatable"
     )
+    parser.add_argument(
+        "--allow-bind", action="append", metavar="PATH",
+        help="let containers of unit files see, and only read, this folder of the machine; repeatable",
+    )  # fmt: skip
     parser.add_argument("--activation", action="append", choices=tuple(activations()), help="repeatable (default: all)")
     parser.add_argument("--exhaustive", action="store_true", help="go on where the first client was not answered")
     parser.add_argument("--hardening", action="store_true", help="say, too, what the image could live without")
@@ -102,7 +106,7 @@ def _harden(subject: Contract, names: Sequence[str]) -> None:
 
 def _refuse(options: argparse.Namespace, what: str, names: Sequence[str]) -> None:
     """Raise UsageError for options that mean nothing for what is tested."""
-    if wrong := [f"--{name}" for name in names if getattr(options, name)]:
+    if wrong := [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]:
         raise UsageError(f"{what}, and {', '.join(wrong)} can't be used with it.", hint="Leave the options out.")
 
 
@@ -115,7 +119,7 @@ def _units(options: argparse.Namespace, given: Path, folder: Path) -> Path:
             f"'{given / units.PROBES}' says already what clients ask.", hint="Leave the options out, or the file."
         )
     probe = "\n".join(_probe(options))
-    units.read(given, options.instance or ())
+    units.read(given, options.instance or (), [Path(one) for one in options.allow_bind or ()])
     copy = folder / given.resolve().name
     shutil.copytree(given, copy)
     (copy / units.PROBES).write_text(probe, encoding="utf-8")
@@ -131,6 +135,7 @@ def _battery(options: argparse.Namespace, subject: str, folder: Path) -> int:
         *("--pyargs", "harness.plugin.test_battery"),
         subject,
         *(f"--harness-instance={one}" for one in options.instance or ()),
+        *(f"--harness-allow-bind={one}" for one in options.allow_bind or ()),
         *(f"--harness-image={one}" for one in options.image or ()),
         f"--harness-artifacts-dir={Path('harness-artifacts').resolve()}",
     ]

@@ -136,15 +136,20 @@ def is_unit_folder(path: Path) -> bool:
     return path.is_dir() and any(path.glob("*.socket"))
 
 
-def read(path: Path, instances: Sequence[str] = ()) -> UnitFolder:
-    """Return the unit files in a folder; raise UnitsError with every mistake that shows before systemd sees them."""
-    found, mistakes = collect(path, instances)
+def read(path: Path, instances: Sequence[str] = (), allowed: Sequence[Path] = ()) -> UnitFolder:
+    """Return the unit files in a folder; raise UnitsError with every mistake that shows before systemd sees them.
+
+    `allowed` are folders of the machine that containers may see.
+    """
+    found, mistakes = collect(path, instances, allowed)
     if mistakes := [*mistakes, *beside.mistakes(path, found.files)]:
         raise UnitsError(str(path), mistakes)
     return found
 
 
-def collect(path: Path, instances: Sequence[str] = ()) -> tuple[UnitFolder, Sequence[tuple[str, str]]]:
+def collect(
+    path: Path, instances: Sequence[str] = (), allowed: Sequence[Path] = ()
+) -> tuple[UnitFolder, Sequence[tuple[str, str]]]:
     """Return the unit files that can be read in a folder, and every mistake, each with its file."""
     mistakes: list[tuple[str, str]] = []
     files: dict[str, str] = {}
@@ -156,7 +161,7 @@ def collect(path: Path, instances: Sequence[str] = ()) -> tuple[UnitFolder, Sequ
         text = _text(path, file, mistakes)
         if text is not None:
             files[name] = text
-            mistakes += [(name, what) for what in _beyond(text)]
+            mistakes += [(name, what) for what in _beyond(text, allowed)]
     found = UnitFolder(path, name_of(path.resolve().name), files, tuple(dict.fromkeys(instances)))
     probes = path / PROBES
     if probes.is_file():
@@ -197,11 +202,12 @@ def _text(path: Path, file: Path, mistakes: list[tuple[str, str]]) -> str | None
     return None
 
 
-def _beyond(text: str) -> list[str]:
+def _beyond(text: str, allowed: Sequence[Path]) -> list[str]:
     """Return what a container of the unit would see of the machine."""
     return [
         f"a container would see '{bound}' of the machine: use a volume, or a folder below '%h', from 'home' beside it"
         for bound in dict.fromkeys(_BIND.findall(text))
+        if not any(Path(bound).is_relative_to(folder) for folder in allowed)
     ]
 
 

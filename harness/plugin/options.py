@@ -123,6 +123,10 @@ def add_options(parser: pytest.Parser) -> None:
         help="test this instance of a template among the unit files; repeatable",
     )  # fmt: skip
     group.addoption(
+        "--harness-allow-bind", action="append", default=[], metavar="PATH", type=_folder,
+        help="let containers of the unit files see, and only read, this folder of the machine; repeatable",
+    )  # fmt: skip
+    group.addoption(
         "--harness-image", action="append", default=[], metavar="NAME=IMAGE", type=_image,
         help="test IMAGE under the contract NAME instead of building one; repeatable",
     )  # fmt: skip
@@ -189,6 +193,7 @@ def read(config: pytest.Config) -> RunSettings:
         or tuple(Path(path) for path in config.getini("harness_contracts") if not given.harness_units),
         units=tuple(Path(path).absolute() for path in given.harness_units),
         instances=tuple(given.harness_instance),
+        binds=tuple(given.harness_allow_bind),
         images=dict(given.harness_image),
         baselines=dict(given.harness_baseline),
         max_slowdown=found["harness_max_slowdown"],
@@ -271,6 +276,14 @@ def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
     if unknown := sorted(names.difference(known)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(known)}")
     return tuple(str(name) for name in known if not names or name in names)
+
+
+def _folder(text: str) -> Path:
+    """Return a folder of the machine by its absolute path; a session has those of the first level by itself."""
+    path = Path(text)
+    if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3:
+        raise argparse.ArgumentTypeError(f"expected the absolute path of a folder below another, got '{text}'")
+    return path
 
 
 def _one_of(where: str, *others: str) -> Callable[[str], StrEnum | None]:

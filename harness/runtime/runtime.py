@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from types import TracebackType
@@ -29,6 +30,7 @@ from harness.runtime import leaks
 from harness.runtime.settings import Settings
 from harness.session import factory
 from harness.session.session import Session
+from harness.session.spec import Bind
 from harness.userlands.store import UserlandStore
 
 
@@ -88,7 +90,7 @@ class Runtime:
         """Name -> contract; raises ContractError or UsageError with all mistakes."""
         found = {item.name: item for item in contract.load_all(list(self.settings.contracts))}
         for path in self.settings.units:
-            made = self._of_units(units.read(path, self.settings.instances))
+            made = self._of_units(units.read(path, self.settings.instances, self.settings.binds))
             if found.setdefault(made.name, made) is not made:
                 raise UsageError(f"The folder '{path}' has the name of another contract, '{made.name}'.")
         given = {*self.settings.images, *self.settings.baselines}
@@ -251,7 +253,10 @@ class Runtime:
         return self._opened()
 
     def _opened(self) -> contextlib.AbstractContextManager[Session]:
-        return factory.open_session(self.store.graph, userland=self.userland, bounds=self.settings.bounds)
+        # In a guest, which has another machine's folders, podman says that one is missing.
+        there = (os.fspath(folder) for folder in self.settings.binds if folder.is_dir())
+        binds = (Bind(folder, folder) for folder in there)
+        return factory.open_session(self.store.graph, *binds, userland=self.userland, bounds=self.settings.bounds)
 
     def _require_all(self) -> None:
         for group in self.capabilities.lacking():

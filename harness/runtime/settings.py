@@ -20,6 +20,8 @@ class Settings:
     #: Folders of unit files, and the instances of their templates.
     units: tuple[Path, ...] = ()
     instances: tuple[str, ...] = ()
+    #: Folders of the machine that containers of unit files may see, and not write to.
+    binds: tuple[Path, ...] = ()
     #: Name of a contract, or an image as unit files name it -> the image to test instead of the one it builds.
     images: dict[str, str] = field(default_factory=dict)
     #: Name of a contract -> the image that the tested one must not be slower than.

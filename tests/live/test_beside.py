@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from harness.battery.promises import attempt
-from harness.battery.trial import Trial
+from harness.battery.trial import PromiseBroken, Trial
 from harness.contract import Promise
 from harness.contract.units import read
 from harness.core.errors import UnitsError
 from harness.core.transports import Transport
 from harness.runtime.runtime import Runtime
+from harness.runtime.settings import Settings
 from tests.helpers.runs import REPOSITORY
 from tests.helpers.units import of
 
@@ -115,6 +116,27 @@ def test_a_quadlet_finds_what_is_beside_it(tmp_path: Path, harness_runtime: Runt
             attempt(Promise.EVERY_SOCKET, Trial(service, Transport.TCP4))
         session = own.session()
         assert "own" not in {path.name for path in session.outside(session.paths.quadlets).iterdir()}
+
+
+def test_a_folder_of_the_machine(unit: Path, tmp_path: Path, harness_runtime: Runtime) -> None:
+    """Refused, unless it is allowed; then it is read, and not written."""
+    (tmp_path / "served").mkdir()
+    (unit / "home" / "own").rename(tmp_path / "served" / "own")
+    text = SERVICE.replace("%h/own", f"{tmp_path}/served/own").replace("%h/data", f"{tmp_path}/served")
+    (unit / "own.service").write_text(text, encoding="utf-8")
+    with pytest.raises(UnitsError, match=r"a container would see '.*/served/own' of the machine"):
+        read(unit)
+    allowed = Settings(units=(unit,), binds=(tmp_path / "served",))
+    with Runtime(allowed, base=harness_runtime.base, store=harness_runtime.store) as own:
+        (contract,) = own.contracts.values()
+        with own.service(contract) as service, pytest.raises(PromiseBroken, match="Read-only file system"):
+            Trial(service, Transport.TCP4).wake()
+    quiet = PROGRAM.replace('open("/data/written", "w").write("x")', "")
+    (tmp_path / "served" / "own" / "program.py").write_text(quiet, encoding="utf-8")
+    with Runtime(allowed, base=harness_runtime.base, store=harness_runtime.store) as own:
+        (contract,) = own.contracts.values()
+        with own.service(contract) as service:
+            Trial(service, Transport.TCP4).wake()
 
 
 # -- what is missing --------------------------------------------------------------------------------------------------
