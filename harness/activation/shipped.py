@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -38,6 +39,16 @@ class Shipped(InstalledUnits):
     def sockets(self) -> tuple[str, ...]:
         """The socket units of the folder, with the instances of its templates."""
         return self._folder.sockets
+
+    @functools.cached_property
+    def start_order(self) -> tuple[str, ...]:
+        """Any order, another one each time: at boot, nobody promises one."""
+        return tuple(random.sample(self.sockets, len(self.sockets)))
+
+    def evidence(self) -> dict[str, str]:
+        """Return what the units say, and in which order their sockets were started where there are several."""
+        order = {"sockets, as they were started": ", ".join(self.start_order)} if len(self.sockets) > 1 else {}
+        return {**super().evidence(), **order}
 
     @property
     def services(self) -> tuple[str, ...]:

@@ -111,6 +111,11 @@ class InstalledUnits(Activated):
         """The socket units, mostly one."""
         return tuple(socket_units(self.workload))
 
+    @property
+    def start_order(self) -> tuple[str, ...]:
+        """The socket units in the order in which they are started."""
+        return self.sockets
+
     def service_of(self, transport: Transport) -> str:
         """Return the one service, which has the sockets of all transports."""
         return self.services[0]
@@ -121,7 +126,7 @@ class InstalledUnits(Activated):
 
     def start_listening(self) -> None:
         """Start the socket units and see that they listen; raise UnitFailed with systemd's reason."""
-        for unit in self.sockets:
+        for unit in self.start_order:
             try:
                 self.session.manager.start(unit, Deadline.after(UNIT_LIMIT_S))
             except UnitFailed as error:

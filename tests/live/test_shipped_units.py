@@ -101,6 +101,20 @@ def test_a_folder_makes_a_contract(tmp_path: Path, capfd: pytest.CaptureFixture[
     }
 
 
+def test_sockets_are_started_in_any_order(harness_runtime: Runtime) -> None:
+    """Twenty times the same would be by chance once in a million; the order is said with whatever is wrong then."""
+    seen = set()
+    for _again in range(20):
+        for service in served(EXAMPLES / "echo-two-sockets", harness_runtime):
+            evidence = service.activated.evidence()
+            started = re.findall(r"Listening on (\S+\.socket)", evidence["systemd --user"])
+            assert ", ".join(started) == evidence["sockets, as they were started"]
+            seen.add(tuple(started))
+        if len(seen) == 2:
+            return
+    pytest.fail(f"always in the order of {seen}")
+
+
 def test_what_is_behind_is_woken_by_what_is_before(tmp_path: Path, harness_runtime: Runtime) -> None:
     """One client wakes both; where the one behind does not answer, its client is told so by the other."""
     folder = tmp_path / "site"
