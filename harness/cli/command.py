@@ -40,6 +40,7 @@ def write_new(folder: Path, files: Mapping[str, str]) -> None:
         if there := next((folder / name for name in files if os.path.lexists(folder / name)), None):
             raise FileExistsError(0, "", os.fspath(there))
         for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with (folder / name).open("x", encoding="utf-8") as opened:
                 opened.write(text)
     except FileExistsError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def test_units_of_every_contract_are_good_ones(shipped: Path, activation: str, t
     whole = tomllib.loads((shipped / "contract.toml").read_text(encoding="utf-8"))
     assert tomllib.loads(written.probes) == {key: whole[key] for key in units.FOR_UNITS if key in whole}
     assert load(shipped).name == written.name
+
+
+def test_a_setting_of_the_service_is_a_drop_in(tmp_path: Path) -> None:
+    """In a folder of its own, which is made for it."""
+    given = tmp_path / "given"
+    shutil.copytree(REPOSITORY / "containers/redis", given)
+    with (given / "contract.toml").open("a", encoding="utf-8") as file:
+        file.write("\n[service]\nNonBlocking = true\n")
+    assert main(["units", str(given), "--output", str(tmp_path / "x")]) == 0
+    drop_in = tmp_path / "x" / "redis.service.d" / "10-contract.conf"
+    assert drop_in.read_text(encoding="utf-8") == "[Service]\nNonBlocking=yes\n"
+    assert "redis.service.d/10-contract.conf" in units.read(tmp_path / "x").files
 
 
 def test_what_is_told_of_a_person_is_systemds(tmp_path: Path) -> None:
