@@ -53,8 +53,10 @@ def mistakes(path: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     if total > _LARGEST:
         yield HOME, f"the files for containers have {total} bytes, and may have {_LARGEST}"
     for secret in _all(path / SECRETS):
-        if secret.lstat().st_size > _LARGEST_SECRET or not secret.is_file() or secret.is_symlink():
+        if secret.is_symlink() or not secret.is_file() or secret.stat().st_size > _LARGEST_SECRET:
             yield f"{SECRETS}/{secret.name}", f"a secret is a file of {_LARGEST_SECRET} bytes at most"
+        elif not secret.read_bytes().strip():
+            yield f"{SECRETS}/{secret.name}", "it is empty, and podman takes no empty secret"
 
 
 def secrets(path: Path) -> dict[str, bytes]:

@@ -33,7 +33,8 @@ class Supplies:
         `podman inspect` shows secrets that are variables, and an image may print what it was given.
         """
         for name, secret in self.secrets.items():
-            text = text.replace(secret, f"{{secret:{name}}}")
+            # A program may have read it without the newline that an editor has put at a file's end.
+            text = text.replace(secret.strip(), f"{{secret:{name}}}")
         return text
 
 

@@ -12,6 +12,7 @@ from harness.contract import Promise
 from harness.contract.units import read
 from harness.core.errors import UnitsError
 from harness.core.transports import Transport
+from harness.probes import Supplies
 from harness.runtime.runtime import Runtime
 from harness.runtime.settings import Settings
 from tests.helpers.runs import REPOSITORY
@@ -176,7 +177,14 @@ def test_what_can_t_be_brought(unit: Path) -> None:
     (unit / "secrets" / "large").write_bytes(bytes(2**16 + 1))
     with (unit / "home" / "data" / "sparse").open("wb") as file:
         file.truncate(2**24 + 1)
-    assert [where for where, _what in mistakes(unit)] == ["home/own/link", "home", "secrets/large"]
+    (unit / "secrets" / "nothing").write_text("\n", encoding="utf-8")
+    found = ["home/own/link", "home", "secrets/large", "secrets/nothing"]
+    assert [where for where, _what in mistakes(unit)] == found
+
+
+def test_a_secret_is_masked_without_its_newline() -> None:
+    """Editors end files with one, and programs strip it."""
+    assert Supplies(secrets={"word": "sesame\n"}).masked("open sesame!") == "open {secret:word}!"
 
 
 def test_a_quadlet_without_what_should_be_beside_it(tmp_path: Path) -> None:
