@@ -35,6 +35,9 @@ def mistakes(path: Path, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             if not (path / SECRETS / secret).is_file():
                 yield name, f"it wants the secret '{secret}', whose text belongs into '{SECRETS}/{secret}' beside it"
         for wanted in dict.fromkeys(found.rstrip("/") for found in _AT_HOME.findall(text)):
+            if ".." in wanted.split("/"):
+                yield name, f"'%h/{wanted}' leads out of the home folder"
+                continue
             is_made = any(one == wanted or one.startswith(f"{wanted}/") for one in made)
             if not is_made and not (path / HOME / wanted).exists():
                 yield name, f"it wants '%h/{wanted}', which belongs into '{HOME}/{wanted}' beside it"

@@ -161,6 +161,11 @@ def test_all_that_is_missing_is_said_at_once(unit: Path) -> None:
     ]
 
 
+def test_a_way_out_of_the_home_folder(unit: Path) -> None:
+    (unit / "own.service").write_text(SERVICE.replace("%h/data", "%h/../../srv"), encoding="utf-8")
+    assert mistakes(unit) == [("own.service", "'%h/../../srv' leads out of the home folder")]
+
+
 def test_what_a_unit_makes_is_not_missing(unit: Path) -> None:
     """By `mkdir`, or by a socket that systemd makes there."""
     (unit / "home" / "data").rmdir()
